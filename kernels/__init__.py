@@ -1,0 +1,61 @@
+"""Convolution, pooling, activations, normalisation, losses and optimiser updates: arrays in, arrays out, no state.
+
+A NumPy array goes to the `cpu` backend, a CuPy array to `cuda`; `with backend("reference"):` forces one. The CPU
+backend serves float32 in one and two dimensions; float64 and three dimensions go through the reference.
+"""
+
+if __name__ != "cnn.kernels":
+    raise ImportError(
+        f'this package is imported as "cnn.kernels", not as "{__name__}": write "from cnn import kernels"'
+    )
+
+from cnn.kernels.activation import (
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from cnn.kernels.conv import conv_bias_gradient, conv_forward, conv_input_gradient, conv_kernel_gradient
+from cnn.kernels.dispatch import backend
+from cnn.kernels.errors import BackendError, DTypeError, ShapeError
+from cnn.kernels.geometry import ConvGeometry, PoolGeometry
+from cnn.kernels.loss import hinge, mean_squared_error, softmax_cross_entropy
+from cnn.kernels.norm import batch_norm_backward, batch_norm_forward
+from cnn.kernels.optimizer import adam_update, sgd_update
+from cnn.kernels.pool import avg_pool_backward, avg_pool_forward, max_pool_backward, max_pool_forward
+
+__all__ = [
+    "BackendError",
+    "ConvGeometry",
+    "DTypeError",
+    "PoolGeometry",
+    "ShapeError",
+    "adam_update",
+    "avg_pool_backward",
+    "avg_pool_forward",
+    "backend",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "conv_bias_gradient",
+    "conv_forward",
+    "conv_input_gradient",
+    "conv_kernel_gradient",
+    "hinge",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "max_pool_backward",
+    "max_pool_forward",
+    "mean_squared_error",
+    "relu_backward",
+    "relu_forward",
+    "sgd_update",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "softmax_cross_entropy",
+    "tanh_backward",
+    "tanh_forward",
+]

@@ -1,0 +1,108 @@
+"""Which backend computes a call, and what its arrays must be.
+
+Every public function of `cnn.kernels` does the same four things: check the arrays here, check the shapes with a
+geometry, allocate the results, and hand all of it to the module of the same name in the chosen backend. So nothing
+is written before everything is checked, and no backend checks anything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from cnn.kernels.errors import BackendError, DTypeError, ShapeError
+
+BACKENDS = ("reference", "cpu", "cuda")
+
+_forced: ContextVar[str | None] = ContextVar("cnn.kernels.backend", default=None)
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Force one backend ("reference", "cpu" or "cuda") for every call inside the `with` block, in this thread.
+
+    Raises `BackendError` for an unknown name; a call inside raises it for arrays the backend does not take.
+    """
+    if name not in BACKENDS:
+        raise BackendError(f"backend must be one of {BACKENDS}, got {name!r}")
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def backend_module(operation: str, file: str, x: Any, dimensions: int = 2) -> ModuleType:
+    """The module `file` of the backend that serves `operation` on arrays like `x`.
+
+    The CPU backend is compiled for float32 in one and two dimensions: the reference serves the rest.
+    """
+    on_host = isinstance(x, np.ndarray)
+    name = _forced.get() or ("cpu" if on_host else "cuda")
+    if name == "cuda":
+        # The simulator will run these kernels on NumPy arrays; until they exist there is nothing to fall back to.
+        raise BackendError(f"{operation}: the cuda backend is not part of this version; use NumPy arrays")
+    if not on_host:
+        raise BackendError(f"{operation}: backend {name!r} takes NumPy arrays, got {_kind(x)}")
+    if name == "cpu" and (x.dtype != np.float32 or dimensions > 2):
+        name = "reference"
+    return import_module(f"cnn.kernels.{name}.{file}")
+
+
+def check_arrays(operation: str, **arrays: Any) -> None:
+    """All of `arrays` (those that are None left out) are arrays of one kind and one dtype, float32 or float64."""
+    present = {name: array for name, array in arrays.items() if array is not None}
+    for name, array in present.items():
+        if not is_array(array):
+            raise DTypeError(f"{operation}: {name} must be a NumPy or CuPy array, got {_kind(array)}")
+        if array.dtype not in (np.float32, np.float64):
+            raise DTypeError(f"{operation}: {name} must be float32 or float64, got {array.dtype}")
+    (first_name, first), *others = present.items()
+    for name, array in others:
+        if array.dtype != first.dtype:
+            raise DTypeError(
+                f"{operation}: dtypes must not be mixed, got {first_name} {first.dtype} and {name} {array.dtype}"
+            )
+        if isinstance(array, np.ndarray) != isinstance(first, np.ndarray):
+            raise BackendError(
+                f"{operation}: all arrays must live in one place, got {first_name} {_kind(first)} "
+                f"and {name} {_kind(array)}"
+            )
+
+
+def check_labels(operation: str, name: str, array: Any, like: Any) -> None:
+    """`array` is an integer array of the same kind as `like`."""
+    if not is_array(array) or isinstance(array, np.ndarray) != isinstance(like, np.ndarray):
+        raise DTypeError(f"{operation}: {name} must be an integer array beside {_kind(like)}, got {_kind(array)}")
+    if array.dtype.kind not in "iu" or not array.dtype.isnative:
+        raise DTypeError(f"{operation}: {name} must be integers, got {array.dtype}")
+
+
+def check_shape(operation: str, name: str, array: Any, shape: Sequence[int]) -> None:
+    if array.shape != tuple(shape):
+        raise ShapeError(f"{operation}: {name} must have shape {tuple(shape)}, got {array.shape}")
+
+
+def check_written(operation: str, name: str, array: Any, *inputs: Any) -> None:
+    """`array`, which the operation is about to write, can be written and shares no memory with its inputs."""
+    if isinstance(array, np.ndarray):
+        if not array.flags.writeable:
+            raise ShapeError(f"{operation}: {name} must be writeable")
+        if any(x is not None and np.shares_memory(array, x) for x in inputs):
+            raise ShapeError(f"{operation}: {name} must not share memory with an input")
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, np.ndarray) or type(x).__module__.partition(".")[0] == "cupy"
+
+
+def _kind(x: Any) -> str:
+    if is_array(x):
+        return f"a {'NumPy' if isinstance(x, np.ndarray) else 'CuPy'} array"
+    return f"a {type(x).__name__}"

@@ -1,0 +1,310 @@
+"""Geometry of convolution and pooling: the one place that knows output sizes, padding, stride, dilation and groups.
+
+For one dimension with input size H, kernel size R, stride s, dilation d and padding (a, b), the output size is
+
+    P = floor((H + a + b - d (R - 1) - 1) / s) + 1
+
+and output p is the overlay of the filter on the padded input positions p s + r d, r = 0..R-1.
+A geometry is checked when it is made, is hashable, and serves all passes of its operation.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cnn.kernels.errors import ShapeError
+
+CROSS_CORRELATION, CONVOLUTION = "cross-correlation", "convolution"
+MODES = (CROSS_CORRELATION, CONVOLUTION)
+
+# The padded plane of one image and channel is indexed with 32 bits on a GPU; beyond that a call is refused.
+LARGEST_PLANE = 2**31 - 1
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """All sizes of a convolution in 1 to 3 dimensions. Make it with `ConvGeometry.of`."""
+
+    batch: int
+    channels: int
+    filters: int
+    input: tuple[int, ...]
+    kernel: tuple[int, ...]
+    output: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    groups: int
+    flipped: bool  # mode="convolution": the filter is rotated by 180 degrees
+
+    @staticmethod
+    def of(
+        operation: str,
+        x_shape: Sequence[int],
+        weight_shape: Sequence[int],
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: Any = 1,
+        mode: str = CROSS_CORRELATION,
+    ) -> ConvGeometry:
+        """Geometry of x (N, C, *spatial) under filters (K, C/groups, *kernel).
+
+        Raises `ShapeError`, in the name of `operation`, for anything that does not fit together.
+        """
+        return _conv_geometry(
+            operation,
+            _shape(operation, "x", x_shape),
+            _shape(operation, "weight", weight_shape),
+            _freeze(stride),
+            _freeze(padding),
+            _freeze(dilation),
+            groups,
+            mode,
+        )
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.input)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.input)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.filters, self.channels // self.groups, *self.kernel)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.filters, *self.output)
+
+
+@dataclass(frozen=True)
+class PoolGeometry:
+    """All sizes of a pooling operation in 1 to 3 dimensions. Make it with `PoolGeometry.of`."""
+
+    batch: int
+    channels: int
+    input: tuple[int, ...]
+    window: tuple[int, ...]
+    output: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Pairs
+
+    @staticmethod
+    def of(
+        operation: str,
+        x_shape: Sequence[int],
+        window: Any,
+        *,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+    ) -> PoolGeometry:
+        """Geometry of windows over x (N, C, *spatial); `stride=None` means windows side by side.
+
+        `ceil_mode` rounds the output size up, and drops a window that would start outside the input and its
+        leading padding (as PyTorch does). Raises `ShapeError` in the name of `operation`.
+        """
+        return _pool_geometry(
+            operation,
+            _shape(operation, "x", x_shape),
+            _freeze(window),
+            _freeze(stride),
+            _freeze(padding),
+            bool(ceil_mode),
+        )
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.input)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.input)
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        return (self.batch, self.channels, *self.output)
+
+
+@lru_cache(maxsize=4096)
+def _conv_geometry(
+    operation: str,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    mode: str,
+) -> ConvGeometry:
+    dimensions = _dimensions(operation, x_shape)
+    if len(weight_shape) != len(x_shape):
+        raise ShapeError(f"{operation}: weight must have as many dimensions as x, got {weight_shape} for x {x_shape}")
+    if mode not in MODES:
+        raise ShapeError(f"{operation}: mode must be one of {MODES}, got {mode!r}")
+    (groups,) = _integers(operation, "groups", groups, 1, 1)
+    batch, channels, *spatial = x_shape
+    filters, filter_channels, *kernel = weight_shape
+    if min(channels, filters, *kernel) < 1:
+        raise ShapeError(
+            f"{operation}: channels, filters and kernel sizes must be at least 1, got x {x_shape} and "
+            f"weight {weight_shape}"
+        )
+    if channels % groups or filters % groups:
+        raise ShapeError(
+            f"{operation}: channels (={channels}) and filters (={filters}) must be divisible by groups (={groups})"
+        )
+    if filter_channels != channels // groups:
+        raise ShapeError(
+            f"{operation}: weight.shape[1] must be channels / groups = {channels} / {groups} = {channels // groups}, "
+            f"got {filter_channels} (x {x_shape}, weight {weight_shape})"
+        )
+    strides = _integers(operation, "stride", stride, dimensions, 1)
+    dilations = _integers(operation, "dilation", dilation, dimensions, 1)
+    extents = tuple(d * (r - 1) + 1 for d, r in zip(dilations, kernel, strict=True))
+    pads = _padding(operation, padding, tuple(spatial), extents, strides)
+    output = []
+    for size, extent, step, (before, after) in zip(spatial, extents, strides, pads, strict=True):
+        if size + before + after < extent:
+            raise ShapeError(
+                f"{operation}: the padded input must be at least as large as the dilated kernel, got size {size} + "
+                f"padding ({before}, {after}) < {extent} (x {x_shape}, weight {weight_shape}, dilation {dilations})"
+            )
+        output.append((size + before + after - extent) // step + 1)
+    _check_plane(operation, tuple(spatial), pads)
+    return ConvGeometry(
+        batch,
+        channels,
+        filters,
+        tuple(spatial),
+        tuple(kernel),
+        tuple(output),
+        strides,
+        pads,
+        dilations,
+        groups,
+        mode == CONVOLUTION,
+    )
+
+
+@lru_cache(maxsize=4096)
+def _pool_geometry(
+    operation: str, x_shape: tuple[int, ...], window: Any, stride: Any, padding: Any, ceil_mode: bool
+) -> PoolGeometry:
+    dimensions = _dimensions(operation, x_shape)
+    batch, channels, *spatial = x_shape
+    windows = _integers(operation, "window", window, dimensions, 1)
+    strides = windows if stride is None else _integers(operation, "stride", stride, dimensions, 1)
+    pads = _padding(operation, padding, tuple(spatial), windows, strides)
+    output = []
+    for size, extent, step, (before, after) in zip(spatial, windows, strides, pads, strict=True):
+        if max(before, after) >= extent:
+            raise ShapeError(
+                f"{operation}: padding must be smaller than the window, got {(before, after)} for window {extent}"
+            )
+        room = size + before + after - extent
+        if size < 1 or (room < 0 and not ceil_mode):
+            raise ShapeError(
+                f"{operation}: the padded input must be at least as large as the window, got size {size} + "
+                f"padding ({before}, {after}) < {extent} (x {x_shape})"
+            )
+        count = -(-room // step) + 1 if ceil_mode else room // step + 1
+        if ceil_mode and (count - 1) * step >= size + before:
+            count -= 1
+        # With strides larger than the window, trailing padding could hold a window that covers nothing real.
+        while (count - 1) * step >= size + before:
+            count -= 1
+        output.append(count)
+        if count < 1:
+            raise ShapeError(f"{operation}: no window fits size {size} with window {extent}, padding {before, after}")
+    _check_plane(operation, tuple(spatial), pads)
+    return PoolGeometry(batch, channels, tuple(spatial), windows, tuple(output), strides, pads)
+
+
+def _shape(operation: str, name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError:
+        raise ShapeError(f"{operation}: the shape of {name} must be a sequence of ints, got {shape!r}") from None
+    if sizes and min(sizes) < 0:
+        raise ShapeError(f"{operation}: the shape of {name} must not have negative sizes, got {sizes}")
+    return sizes
+
+
+def _dimensions(operation: str, x_shape: tuple[int, ...]) -> int:
+    dimensions = len(x_shape) - 2
+    if not 1 <= dimensions <= 3:
+        raise ShapeError(f"{operation}: x must be (N, C, L), (N, C, H, W) or (N, C, D, H, W), got shape {x_shape}")
+    return dimensions
+
+
+def _freeze(option: Any) -> Any:
+    """Lists become tuples, so that options can be keys of a cache."""
+    if isinstance(option, list | tuple):
+        return tuple(_freeze(item) for item in option)
+    return option if isinstance(option, str) or option is None else _index(option)
+
+
+def _index(value: Any) -> Any:
+    """A Python int where `value` is an integer (NumPy's included), else its text, which no rule accepts."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return repr(value)
+
+
+def _integers(operation: str, name: str, value: Any, dimensions: int, least: int) -> tuple[int, ...]:
+    value = _freeze(value)
+    values = value if isinstance(value, tuple) else (value,) * dimensions
+    if len(values) != dimensions or not all(isinstance(v, int) and v >= least for v in values):
+        each = "an int" if dimensions == 1 else f"an int or {dimensions} ints"
+        raise ShapeError(f"{operation}: {name} must be {each} of at least {least}, got {value}")
+    return values
+
+
+def _padding(
+    operation: str, padding: Any, input_: tuple[int, ...], extents: tuple[int, ...], strides: tuple[int, ...]
+) -> Pairs:
+    """Padding as one (before, after) pair per dimension.
+
+    "same" gives ceil(input / stride) outputs, with the odd element of padding after.
+    """
+    dimensions = len(input_)
+    if padding == "valid":
+        return ((0, 0),) * dimensions
+    if padding == "same":
+        totals = [
+            max((-(-size // step) - 1) * step + extent - size, 0)
+            for size, extent, step in zip(input_, extents, strides, strict=True)
+        ]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    items = padding if isinstance(padding, tuple) else (padding,) * dimensions
+    pairs = tuple(item if isinstance(item, tuple) else (item, item) for item in items)
+    if len(pairs) != dimensions or not all(
+        len(pair) == 2 and all(isinstance(v, int) and v >= 0 for v in pair) for pair in pairs
+    ):
+        raise ShapeError(
+            f"{operation}: padding must be an int, an int or (before, after) pair for each of {dimensions} dimensions, "
+            f'"valid" or "same", none negative, got {padding!r}'
+        )
+    return pairs
+
+
+def _check_plane(operation: str, input_: tuple[int, ...], padding: Pairs) -> None:
+    plane = math.prod(size + before + after for size, (before, after) in zip(input_, padding, strict=True))
+    if plane > LARGEST_PLANE:
+        raise ShapeError(
+            f"{operation}: the padded plane of one channel has {plane} elements, more than {LARGEST_PLANE} "
+            f"(input {input_}, padding {padding})"
+        )

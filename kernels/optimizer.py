@@ -1,0 +1,75 @@
+"""Optimiser updates in place, over one flat array of all parameters.
+
+    SGD    g = gradient + weight_decay * value;  v = momentum * v + g  (v = g in the first step)
+           value -= lr * (g + momentum * v  with Nesterov, else v)
+    Adam   m = beta1 m + (1 - beta1) g;  s = beta2 s + (1 - beta2) g^2
+           value -= lr * (m / (1 - beta1^t)) / (sqrt(s / (1 - beta2^t)) + eps)
+           Adam adds weight_decay * value to g; AdamW (decoupled) shrinks value by lr * weight_decay instead.
+
+As `torch.optim.SGD` (without dampening), `Adam` and `AdamW` do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written
+from cnn.kernels.errors import ShapeError
+
+
+def sgd_update(
+    value: Any,
+    gradient: Any,
+    velocity: Any,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> None:
+    """One step of SGD on flat arrays (n,): value and velocity are updated in place.
+
+    A velocity of zeros is the state before the first step. Raises `ShapeError`, `DTypeError`, `BackendError`.
+    """
+    operation = "sgd_update"
+    _check(operation, value, gradient, velocity=velocity)
+    module = backend_module(operation, "optimizer", value)
+    module.sgd_update(value, gradient, velocity, lr, momentum, nesterov, weight_decay)
+
+
+def adam_update(
+    value: Any,
+    gradient: Any,
+    mean: Any,
+    square: Any,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
+    """Step number `step` (from 1) of Adam, or AdamW with decoupled=True, on flat arrays (n,).
+
+    value, mean and square are updated in place. Raises `ShapeError`, `DTypeError`, `BackendError`.
+    """
+    operation = "adam_update"
+    _check(operation, value, gradient, mean=mean, square=square)
+    if step < 1:
+        raise ShapeError(f"{operation}: step must be at least 1, got {step}")
+    module = backend_module(operation, "optimizer", value)
+    module.adam_update(value, gradient, mean, square, step, lr, betas, eps, weight_decay, decoupled)
+
+
+def _check(operation: str, value: Any, gradient: Any, **state: Any) -> None:
+    check_arrays(operation, value=value, gradient=gradient, **state)
+    if value.ndim != 1 or not value.flags.c_contiguous:
+        raise ShapeError(f"{operation}: value must be a contiguous array (n,), got shape {value.shape}")
+    check_shape(operation, "gradient", gradient, value.shape)
+    check_written(operation, "value", value, gradient, *state.values())
+    for name, array in state.items():
+        check_shape(operation, name, array, value.shape)
+        check_written(operation, name, array, gradient)
+        if not array.flags.c_contiguous:
+            raise ShapeError(f"{operation}: {name} must be contiguous")
