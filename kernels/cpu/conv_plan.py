@@ -1,0 +1,244 @@
+"""A convolution as tables of offsets, so that one loop serves every stride, padding, dilation, group and mode.
+
+Forward and input gradient are the same sum in the layout of `layout`, for each target channel t and grid pixel:
+
+    target[t, pixel] = bias[t] + sum over rows e of weights[e, t] * source[pixel's place + offsets[e]]
+
+where a row e is one channel of the source under one tap of the filter. The forward pass is one grid of pixels. The
+input gradient has one grid for each phase (the pixels with equal remainder by the stride): those meet the same taps,
+and no multiplication with an inserted zero is made. The source is padded so that no offset leaves it.
+
+Plans are made once for a geometry. One dimension is computed as two, with height 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnn.kernels.cpu.layout import padded_positions
+from cnn.kernels.cpu.simd import LANES, REGISTERS
+from cnn.kernels.geometry import ConvGeometry
+
+Array = np.ndarray[Any, Any]
+
+# (channels, pixels) of a register tile of sums. With a vector for each pixel and one for a weight it must fit in the
+# registers; the more sums for each load, the better. Among tiles that waste equally little, the first is taken.
+TILES = ((8, 3), (6, 4), (4, 6), (2, 10), (1, 14)) if REGISTERS >= 32 else ((6, 2), (4, 3), (2, 4), (1, 6))
+
+# (filters, rows) of the kernel gradient's tile: as above, but with a vector for each filter and each row.
+GRADIENT_TILES = ((6, 4), (8, 2), (4, 6), (1, 14)) if REGISTERS >= 32 else ((4, 2), (2, 4), (1, 6))
+
+
+@dataclass(frozen=True, eq=False)
+class Correlation:
+    """Tables for `conv.correlate`. Offsets, steps and plane sizes count float32 elements."""
+
+    tile: tuple[int, int]
+    groups: int
+    blocks: int  # tiles of channels in one group of the target
+    source: Plane
+    source_steps: tuple[int, int]  # from a grid pixel to the one below, and to the one on the right
+    target: Plane
+    target_steps: tuple[int, int]
+    phases: Array  # a line for each grid: rows, first row, first weight, target of its first pixel, height, width
+    offsets: Array  # of every row of every phase
+    weights: Array  # flat index in the weight array of [phase][group][block][row][channel of the tile], -1 for none
+
+
+@dataclass(frozen=True, eq=False)
+class Overlays:
+    """Tables for `conv.correlate_overlays`, the kernel gradient."""
+
+    tile: tuple[int, int]
+    blocks: int  # tiles of filters in one group
+    rows: int  # (channel, tap) pairs of one filter
+    source: Plane
+    source_steps: tuple[int, int]
+    grad: Plane
+    offsets: Array  # of every row, filled up to whole tiles by repeating the last
+
+
+class Plane(NamedTuple):
+    """How the pixels of one channel lie in memory: a rectangle with room around them, and one spare vector."""
+
+    channels: int
+    pixels: int
+    size: int
+    row: int  # vectors in a row
+    before: tuple[int, int]  # room above and on the left, in vectors
+    positions: Array  # of each pixel; filled up to whole vectors with the spare one
+
+    @staticmethod
+    def of(channels: int, sizes: tuple[int, int], before: tuple[int, int], extent: tuple[int, int]) -> Plane:
+        h, w = np.indices(sizes).reshape(2, -1)
+        spare = extent[0] * extent[1] * LANES
+        positions = ((h + before[0]) * extent[1] + w + before[1]) * LANES
+        return Plane(channels, len(h), spare + LANES, extent[1], before, padded_positions(positions, spare))
+
+
+class _Grid(NamedTuple):
+    """One dimension of a grid: its pixel i stands at first + i * target_step in the target."""
+
+    size: int
+    first: int
+    taps: list[tuple[int, int]]  # (tap of the filter, source index that it meets at pixel 0)
+
+
+@lru_cache(maxsize=256)
+def forward_plan(geometry: ConvGeometry) -> Correlation:
+    g = two_dimensional(geometry)
+    grids = [_forward_grid(g, axis) for axis in (0, 1)]
+    index = _weight_index(g)
+    return _correlation(index, g.channels, g.input, g.stride, g.filters, g.output, (1, 1), grids)
+
+
+@lru_cache(maxsize=256)
+def input_gradient_plan(geometry: ConvGeometry) -> Correlation:
+    g = two_dimensional(geometry)
+    grids = [_input_gradient_grids(g, axis) for axis in (0, 1)]
+    index = _weight_index(g).swapaxes(1, 2)
+    return _correlation(index, g.filters, g.output, (1, 1), g.channels, g.input, g.stride, grids)
+
+
+@lru_cache(maxsize=256)
+def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
+    g = two_dimensional(geometry)
+    filters, channels = g.filters // g.groups, g.channels // g.groups
+    rows = channels * g.kernel[0] * g.kernel[1]
+    tile = _best(GRADIENT_TILES, filters, rows)
+    grids = [_forward_grid(g, axis) for axis in (0, 1)]
+    source = _source_plane(g.channels, g.input, g.stride, grids, 1)
+    ((_, _, vertical),), ((_, _, horizontal),) = grids
+    c, r, s = np.indices((channels, *g.kernel)).reshape(3, -1)
+    offsets = _offsets(source, c, vertical, horizontal, r, s)
+    return Overlays(
+        tile=tile,
+        blocks=-(-filters // tile[0]),
+        rows=rows,
+        source=source,
+        source_steps=(g.stride[0] * source.row * LANES, g.stride[1] * LANES),
+        grad=Plane.of(g.filters, g.output, (0, 0), g.output),
+        offsets=np.concatenate([offsets, np.full(-rows % tile[1], offsets[-1])]).astype(np.int64),
+    )
+
+
+def two_dimensional(g: ConvGeometry) -> ConvGeometry:
+    """The same geometry with a dimension of size 1 in front, where there is only one."""
+    if g.dimensions == 2:
+        return g
+    return ConvGeometry(
+        g.batch,
+        g.channels,
+        g.filters,
+        (1, *g.input),
+        (1, *g.kernel),
+        (1, *g.output),
+        (1, *g.stride),
+        ((0, 0), *g.padding),
+        (1, *g.dilation),
+        g.groups,
+        g.flipped,
+    )
+
+
+def _forward_grid(g: ConvGeometry, axis: int) -> list[_Grid]:
+    taps = [(r, r * g.dilation[axis] - g.padding[axis][0]) for r in range(g.kernel[axis])]
+    return [_Grid(g.output[axis], 0, taps)]
+
+
+def _input_gradient_grids(g: ConvGeometry, axis: int) -> list[_Grid]:
+    """Input h meets output p under tap r where h + padding = p * stride + r * dilation: p must come out whole."""
+    stride, before = g.stride[axis], g.padding[axis][0]
+    grids = []
+    for phase in range(min(stride, g.input[axis])):
+        reach = [(r, phase + before - r * g.dilation[axis]) for r in range(g.kernel[axis])]
+        taps = [(r, distance // stride) for r, distance in reach if distance % stride == 0]
+        grids.append(_Grid(-(-(g.input[axis] - phase) // stride), phase, taps))
+    return grids
+
+
+def _correlation(
+    index: Array,
+    source_channels: int,
+    source_sizes: Any,
+    source_steps: Any,
+    target_channels: int,
+    target_sizes: Any,
+    target_steps: Any,
+    grids: list[list[_Grid]],
+) -> Correlation:
+    """The tables, from `index` [group][target channel][source channel][tap][tap] and the grids of both dimensions."""
+    groups, targets, sources = index.shape[:3]
+    tile = _best(TILES, targets, max((grid.size for grid in grids[1]), default=1))
+    blocks = -(-targets // tile[0])
+    # One more line of channels says -1: what fills the last tile up has no weight.
+    padding = ((0, 0), (0, blocks * tile[0] - targets), (0, 0), (0, 0), (0, 0))
+    index = np.pad(index, padding, constant_values=-1).reshape(groups, blocks, tile[0], *index.shape[2:])
+
+    source = _source_plane(source_channels, source_sizes, source_steps, grids, tile[1])
+    width = max((grid.first + (_up(grid.size, tile[1]) - 1) * target_steps[1] + 1 for grid in grids[1]), default=1)
+    target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
+    phases, offsets, weights = [], [], []
+    rows = packed = 0
+    for vertical, horizontal in product(*grids):
+        taps = [(r, s) for r, _ in vertical.taps for s, _ in horizontal.taps]
+        c, tap = np.indices((sources, len(taps))).reshape(2, -1)
+        r, s = np.array(taps, np.int64).reshape(-1, 2)[tap].T
+        start = (vertical.first * width + horizontal.first) * LANES
+        phases.append([len(c), rows, packed, start, vertical.size, _up(horizontal.size, tile[1])])
+        offsets.append(_offsets(source, c, vertical.taps, horizontal.taps, r, s))
+        weights.append(np.moveaxis(index[:, :, :, c, r, s], 2, 3).ravel())
+        rows, packed = rows + len(c), packed + weights[-1].size
+    return Correlation(
+        tile=tile,
+        groups=groups,
+        blocks=blocks,
+        source=source,
+        source_steps=(source_steps[0] * source.row * LANES, source_steps[1] * LANES),
+        target=target,
+        target_steps=(target_steps[0] * width * LANES, target_steps[1] * LANES),
+        phases=np.array(phases, np.int64).reshape(-1, 6),
+        offsets=np.concatenate([np.zeros(0, np.int64), *offsets]),
+        weights=np.concatenate([np.zeros(0, np.int64), *weights]),
+    )
+
+
+def _source_plane(channels: int, sizes: Any, steps: Any, grids: list[list[_Grid]], multiple: int) -> Plane:
+    """Room for every source index that a tap meets, with grid widths rounded up to `multiple` pixels."""
+    before, extent = [], []
+    for axis in (0, 1):
+        reached = [0, sizes[axis] - 1]
+        for grid in grids[axis]:
+            last = (_up(grid.size, multiple if axis else 1) - 1) * steps[axis]
+            reached += [index for _, first in grid.taps for index in (first, first + last)]
+        before.append(-min(reached))
+        extent.append(max(reached) - min(reached) + 1)
+    return Plane.of(channels, tuple(sizes), (before[0], before[1]), (extent[0], extent[1]))
+
+
+def _offsets(source: Plane, c: Array, vertical: Any, horizontal: Any, r: Array, s: Array) -> Array:
+    """From the vector of the source's place for grid pixel 0 to that of channel c under tap (r, s)."""
+    down, right = dict(vertical), dict(horizontal)
+    rows = np.array([down[tap] for tap in r.tolist()], np.int64) + source.before[0]
+    columns = np.array([right[tap] for tap in s.tolist()], np.int64) + source.before[1]
+    return c * source.size + (rows * source.row + columns) * LANES
+
+
+def _weight_index(g: ConvGeometry) -> Array:
+    """Flat positions in weight (K, C/G, R, S) as [group][filter][channel][r][s], mirrored for mode="convolution"."""
+    index = np.arange(int(np.prod(g.weight_shape))).reshape(g.groups, g.filters // g.groups, *g.weight_shape[1:])
+    return index[..., ::-1, ::-1] if g.flipped else index
+
+
+def _best(tiles: tuple[tuple[int, int], ...], rows: int, columns: int) -> tuple[int, int]:
+    """The tile that covers rows x columns with the least waste; the efficiency of small tiles is about their loads."""
+    return min(tiles, key=lambda t: _up(rows, t[0]) * _up(columns, t[1]) * (1 + (t[0] + t[1]) / (t[0] * t[1])))
+
+
+def _up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
