@@ -54,31 +54,31 @@ def _run(loop: Any, out: Array, *inputs: Any) -> None:
 
 
 @jit()
-def _relu(x, y, first, last):  # type: ignore[no-untyped-def]
+def _relu(x, y, first, last):
     for i in range(first, last):
         y[i] = np.float32(0) if x[i] < np.float32(0) else x[i]  # NaN is not below zero, and stays
 
 
 @jit()
-def _relu_gradient(grad_output, y, grad_x, first, last):  # type: ignore[no-untyped-def]
+def _relu_gradient(grad_output, y, grad_x, first, last):
     for i in range(first, last):
         grad_x[i] = grad_output[i] if y[i] > np.float32(0) else np.float32(0)
 
 
 @jit()
-def _leaky_relu(x, slope, y, first, last):  # type: ignore[no-untyped-def]
+def _leaky_relu(x, slope, y, first, last):
     for i in range(first, last):
         y[i] = x[i] if x[i] > np.float32(0) else x[i] * slope
 
 
 @jit()
-def _leaky_relu_gradient(grad_output, y, slope, grad_x, first, last):  # type: ignore[no-untyped-def]
+def _leaky_relu_gradient(grad_output, y, slope, grad_x, first, last):
     for i in range(first, last):
         grad_x[i] = grad_output[i] if y[i] > np.float32(0) else grad_output[i] * slope
 
 
 @jit()
-def _sigmoid(x, y, first, last):  # type: ignore[no-untyped-def]
+def _sigmoid(x, y, first, last):
     one = np.float32(1)
     for i in range(first, last):
         e = np.exp(-abs(x[i]))  # at most 1: nothing overflows
@@ -86,18 +86,18 @@ def _sigmoid(x, y, first, last):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _sigmoid_gradient(grad_output, y, grad_x, first, last):  # type: ignore[no-untyped-def]
+def _sigmoid_gradient(grad_output, y, grad_x, first, last):
     for i in range(first, last):
         grad_x[i] = grad_output[i] * y[i] * (np.float32(1) - y[i])
 
 
 @jit()
-def _tanh(x, y, first, last):  # type: ignore[no-untyped-def]
+def _tanh(x, y, first, last):
     for i in range(first, last):
         y[i] = np.tanh(x[i])
 
 
 @jit()
-def _tanh_gradient(grad_output, y, grad_x, first, last):  # type: ignore[no-untyped-def]
+def _tanh_gradient(grad_output, y, grad_x, first, last):
     for i in range(first, last):
         grad_x[i] = grad_output[i] * (np.float32(1) - y[i] * y[i])

@@ -78,7 +78,7 @@ def conv_kernel_gradient(x: Array, grad_output: Array, geometry: ConvGeometry, d
 
     share(work, image_groups)
     total = partial.sum(axis=0)[:, : geometry.filters // geometry.groups, : plan.rows].reshape(geometry.weight_shape)
-    out[...] = np.flip(total, range(2, total.ndim)) if geometry.flipped else total
+    out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
 
 
 def conv_bias_gradient(grad_output: Array, out: Array) -> None:
@@ -159,7 +159,7 @@ def _correlate_tiles(channels: int, pixels: int, lanes: int) -> Any:
     """The loop over tiles, compiled for one tile shape."""
 
     @jit()
-    def correlate(  # type: ignore[no-untyped-def]
+    def correlate(
         source,
         source_group,
         source_down,
@@ -200,7 +200,7 @@ def _correlate_overlays(filters: int, rows: int, lanes: int) -> Any:
     """The kernel gradient of one group of images, compiled for one tile shape."""
 
     @jit()
-    def correlate_overlays(  # type: ignore[no-untyped-def]
+    def correlate_overlays(
         source,
         source_group,
         source_down,
@@ -236,13 +236,13 @@ def _correlate_overlays(filters: int, rows: int, lanes: int) -> Any:
 
 
 @jit()
-def _pick(values, index, out):  # type: ignore[no-untyped-def]
+def _pick(values, index, out):
     for i in range(index.size):
         out[i] = values[index[i]] if index[i] >= 0 else np.float32(0)
 
 
 @jit(fastmath=REORDERED)
-def _sum_planes(values, size, first, last, sums):  # type: ignore[no-untyped-def]
+def _sum_planes(values, size, first, last, sums):
     for plane in range(first, last):
         total = np.float32(0)
         for i in range(plane * size, plane * size + size):

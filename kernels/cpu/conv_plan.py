@@ -116,13 +116,14 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     ((_, _, vertical),), ((_, _, horizontal),) = grids
     c, r, s = np.indices((channels, *g.kernel)).reshape(3, -1)
     offsets = _offsets(source, c, vertical, horizontal, r, s)
+    height, width = g.output
     return Overlays(
         tile=tile,
         blocks=-(-filters // tile[0]),
         rows=rows,
         source=source,
         source_steps=(g.stride[0] * source.row * LANES, g.stride[1] * LANES),
-        grad=Plane.of(g.filters, g.output, (0, 0), g.output),
+        grad=Plane.of(g.filters, (height, width), (0, 0), (height, width)),
         offsets=np.concatenate([offsets, np.full(-rows % tile[1], offsets[-1])]).astype(np.int64),
     )
 
@@ -226,7 +227,8 @@ def _offsets(source: Plane, c: Array, vertical: Any, horizontal: Any, r: Array, 
     down, right = dict(vertical), dict(horizontal)
     rows = np.array([down[tap] for tap in r.tolist()], np.int64) + source.before[0]
     columns = np.array([right[tap] for tap in s.tolist()], np.int64) + source.before[1]
-    return c * source.size + (rows * source.row + columns) * LANES
+    offsets: Array = c * source.size + (rows * source.row + columns) * LANES
+    return offsets
 
 
 def _weight_index(g: ConvGeometry) -> Array:

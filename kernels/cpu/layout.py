@@ -24,7 +24,7 @@ def padded_positions(positions: Array, spare: int) -> Array:
 
 def _make(lanes: int) -> tuple[Any, Any]:
     @jit()
-    def interleave(x, image, images, channels, pixels, positions, y, plane):  # type: ignore[no-untyped-def]
+    def interleave(x, image, images, channels, pixels, positions, y, plane):
         """y[c * plane + positions[p] + l] = x[image + l, c, p], for l < images, c < channels, p < pixels."""
         for c in range(channels):
             for p in range(0, pixels, lanes):
@@ -33,7 +33,7 @@ def _make(lanes: int) -> tuple[Any, Any]:
                 scatter_rows(transpose(tile), y, c * plane, positions, p)
 
     @jit()
-    def separate(x, plane, positions, y, image, images, channels, pixels, part, padded_part):  # type: ignore[no-untyped-def]
+    def separate(x, plane, positions, y, image, images, channels, pixels, part, padded_part):
         """The way back: y[image + l, c, p] = x[plane of c + positions[p] + l].
 
         Channels come in parts (the groups of a convolution) that take `padded_part` planes for `part` channels.

@@ -46,7 +46,7 @@ def _reduce(losses: Array, reduction: str, loss: Array) -> None:
 
 
 @jit()
-def _softmax_cross_entropy(logits, labels, scale, losses, grad):  # type: ignore[no-untyped-def]
+def _softmax_cross_entropy(logits, labels, scale, losses, grad):
     images, classes = logits.shape
     for n in range(images):
         largest = logits[n, 0]
@@ -65,7 +65,7 @@ def _softmax_cross_entropy(logits, labels, scale, losses, grad):  # type: ignore
 
 
 @jit()
-def _hinge(scores, labels, margin, scale, losses, grad):  # type: ignore[no-untyped-def]
+def _hinge(scores, labels, margin, scale, losses, grad):
     images, classes = scores.shape
     for n in range(images):
         label = labels[n]
@@ -81,7 +81,7 @@ def _hinge(scores, labels, margin, scale, losses, grad):  # type: ignore[no-unty
 
 
 @jit()
-def _squared_error(y, target, scale, losses, grad):  # type: ignore[no-untyped-def]
+def _squared_error(y, target, scale, losses, grad):
     for i in range(y.size):
         difference = y[i] - target[i]
         losses[i] = difference * difference

@@ -67,7 +67,7 @@ def _sizes(x: Array) -> tuple[int, int, int]:
 
 
 @jit(fastmath=REORDERED)
-def _statistics(x, images, channels, pixels, mean, var, first, last):  # type: ignore[no-untyped-def]
+def _statistics(x, images, channels, pixels, mean, var, first, last):
     for c in range(first, last):
         total = 0.0
         for n in range(images):
@@ -87,7 +87,7 @@ def _statistics(x, images, channels, pixels, mean, var, first, last):  # type: i
 
 
 @jit()
-def _affine(x, images, channels, pixels, scale, shift, y, first, last):  # type: ignore[no-untyped-def]
+def _affine(x, images, channels, pixels, scale, shift, y, first, last):
     for c in range(first, last):
         for n in range(images):
             for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
@@ -95,9 +95,7 @@ def _affine(x, images, channels, pixels, scale, shift, y, first, last):  # type:
 
 
 @jit(fastmath=REORDERED)
-def _gradients(  # type: ignore[no-untyped-def]
-    grad_output, x, images, channels, pixels, weight, saved, grad_x, grad_weight, grad_bias, first, last
-):
+def _gradients(grad_output, x, images, channels, pixels, weight, saved, grad_x, grad_weight, grad_bias, first, last):
     for c in range(first, last):
         mean, scale = saved[0, c], saved[1, c]
         total = product = 0.0

@@ -50,7 +50,7 @@ def adam_update(
 
 
 @jit()
-def _sgd(value, gradient, velocity, lr, momentum, nesterov, weight_decay, first, last):  # type: ignore[no-untyped-def]
+def _sgd(value, gradient, velocity, lr, momentum, nesterov, weight_decay, first, last):
     for i in range(first, last):
         g = gradient[i] + weight_decay * value[i]
         velocity[i] = momentum * velocity[i] + g
@@ -58,9 +58,7 @@ def _sgd(value, gradient, velocity, lr, momentum, nesterov, weight_decay, first,
 
 
 @jit()
-def _adam(  # type: ignore[no-untyped-def]
-    value, gradient, mean, square, rate, root, beta1, rest1, beta2, rest2, eps, shrink, decay, first, last
-):
+def _adam(value, gradient, mean, square, rate, root, beta1, rest1, beta2, rest2, eps, shrink, decay, first, last):
     for i in range(first, last):
         g = gradient[i] + decay * value[i]
         mean[i] = beta1 * mean[i] + rest1 * g

@@ -68,7 +68,7 @@ def _flat(array: Array) -> Array:
 @cache
 def _max_pool(window_height: int, window_width: int) -> Any:
     @jit()
-    def max_pool(  # type: ignore[no-untyped-def]
+    def max_pool(
         x, height, width, out_height, out_width, down, right, above, _below, left, _right, y, argmax, first, last
     ):
         for plane in range(first, last):
@@ -101,7 +101,7 @@ def _max_pool(window_height: int, window_width: int) -> Any:
 
 
 @jit()
-def _scatter(grad_output, argmax, pixels, plane_size, grad_x, first, last):  # type: ignore[no-untyped-def]
+def _scatter(grad_output, argmax, pixels, plane_size, grad_x, first, last):
     for plane in range(first, last):
         grad_x[plane * plane_size : (plane + 1) * plane_size] = 0
         for i in range(plane * pixels, (plane + 1) * pixels):
@@ -109,7 +109,7 @@ def _scatter(grad_output, argmax, pixels, plane_size, grad_x, first, last):  # t
 
 
 @jit(inline="always")
-def _divisor(top, side, window_height, window_width, height, width, below, right, include_pad):  # type: ignore[no-untyped-def]
+def _divisor(top, side, window_height, window_width, height, width, below, right, include_pad):
     """Elements that the window with this corner averages; what lies beyond the padding never counts."""
     if include_pad:
         h = min(top + window_height, height + below) - top
@@ -123,9 +123,7 @@ def _divisor(top, side, window_height, window_width, height, width, below, right
 @cache
 def _avg_pool(window_height: int, window_width: int, include_pad: bool) -> Any:
     @jit()
-    def avg_pool(  # type: ignore[no-untyped-def]
-        x, height, width, out_height, out_width, down, right, above, below, left, after, y, first, last
-    ):
+    def avg_pool(x, height, width, out_height, out_width, down, right, above, below, left, after, y, first, last):
         for plane in range(first, last):
             for p in range(out_height):
                 top = p * down - above
@@ -145,7 +143,7 @@ def _avg_pool(window_height: int, window_width: int, include_pad: bool) -> Any:
 @cache
 def _avg_pool_gradient(window_height: int, window_width: int, include_pad: bool) -> Any:
     @jit()
-    def avg_pool_gradient(  # type: ignore[no-untyped-def]
+    def avg_pool_gradient(
         grad_output, height, width, out_height, out_width, down, right, above, below, left, after, grad_x, first, last
     ):
         for plane in range(first, last):

@@ -49,7 +49,7 @@ LANES = host_lanes()
 REGISTERS = host_registers()
 
 
-class TileType(types.Type):  # type: ignore[misc]
+class TileType(types.Type):
     """rows x columns vectors of `lanes` float32."""
 
     def __init__(self, rows: int, columns: int, lanes: int) -> None:
@@ -63,7 +63,7 @@ class TileType(types.Type):  # type: ignore[misc]
 
 
 @register_default(TileType)
-class _TileModel(models.PrimitiveModel):  # type: ignore[misc]
+class _TileModel(models.PrimitiveModel):
     def __init__(self, manager: Any, tile: TileType) -> None:
         super().__init__(manager, tile, ir.ArrayType(_vector(tile.lanes), tile.rows * tile.columns))
 

@@ -59,7 +59,9 @@ def conv_input_gradient(grad_output: Array, weight: Array, geometry: ConvGeometr
     weight = _by_group(weight, geometry)
     for tap, view in _taps(padded, geometry):
         view += np.einsum("ngk...,gkc->ngc...", grad_output, weight[tap])
-    inside = [slice(before, before + size) for size, (before, _) in zip(geometry.input, geometry.padding, strict=True)]
+    inside: Any = [
+        slice(before, before + size) for size, (before, _) in zip(geometry.input, geometry.padding, strict=True)
+    ]
     out[...] = padded[(..., *inside)]
 
 
@@ -71,7 +73,7 @@ def _taps(padded: Array, geometry: ConvGeometry) -> Iterator[tuple[Any, Array]]:
     """Each tap of the filter, as an index into `_by_group`'s array, with the view (N, G, C/G, *output) it meets."""
     padded = _split(padded, geometry.groups)
     for tap in np.ndindex(*geometry.kernel):
-        view = tuple(
+        view: Any = tuple(
             slice(r * dilation, r * dilation + (size - 1) * stride + 1, stride)
             for r, dilation, size, stride in zip(tap, geometry.dilation, geometry.output, geometry.stride, strict=True)
         )

@@ -33,16 +33,14 @@ def max_pool_backward(grad_output: Array, argmax: Array, out: Array) -> None:
 def avg_pool_forward(x: Array, geometry: PoolGeometry, count_include_pad: bool, out: Array) -> None:
     axes = tuple(range(2, x.ndim))
     for p in np.ndindex(*geometry.output):
-        window = tuple(slice(a, b) for a, b in _window(p, geometry))
-        out[(..., *p)] = x[(..., *window)].sum(axis=axes) / _divisor(p, geometry, count_include_pad)
+        out[(..., *p)] = x[_covered(p, geometry)].sum(axis=axes) / _divisor(p, geometry, count_include_pad)
 
 
 def avg_pool_backward(grad_output: Array, geometry: PoolGeometry, count_include_pad: bool, out: Array) -> None:
     out[...] = 0
     for p in np.ndindex(*geometry.output):
-        window = tuple(slice(a, b) for a, b in _window(p, geometry))
         share = grad_output[(..., *p)] / _divisor(p, geometry, count_include_pad)
-        out[(..., *window)] += share.reshape(*share.shape, *(1,) * geometry.dimensions)
+        out[_covered(p, geometry)] += share.reshape(*share.shape, *(1,) * geometry.dimensions)
 
 
 def _window(p: tuple[int, ...], geometry: PoolGeometry) -> list[tuple[int, int]]:
@@ -52,6 +50,11 @@ def _window(p: tuple[int, ...], geometry: PoolGeometry) -> list[tuple[int, int]]
         (max(i * stride - before, 0), min(i * stride - before + window, size))
         for i, stride, (before, _), window, size in bounds
     ]
+
+
+def _covered(p: tuple[int, ...], geometry: PoolGeometry) -> Any:
+    """The index of window p's elements in every image and channel."""
+    return (..., *(slice(a, b) for a, b in _window(p, geometry)))
 
 
 def _divisor(p: tuple[int, ...], geometry: PoolGeometry, count_include_pad: bool) -> int:

@@ -1,0 +1,41 @@
+# Two commands for users: `make train` and `make test`. Each sets up what it needs in .venv, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Further extras that the tests should find, e.g. make test WITH="torch onnx".
+WITH :=
+
+.PHONY: train test lint types format clean
+
+train: $(VENV)/plots.installed
+	$(BIN)/cnn train $(ARGS)
+
+test: $(VENV)/test.installed $(WITH:%=$(VENV)/%.installed)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy has to see kernels/ as cnn.kernels, which only an installed copy shows it.
+types: $(VENV)/dev.installed
+	rm -rf build
+	$(BIN)/pip install --quiet --no-deps --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy --package cnn
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+# One marker for each extra: made anew when pyproject.toml changes.
+$(VENV)/%.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable ".[$*]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
