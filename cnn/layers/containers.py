@@ -1,0 +1,116 @@
+"""Layers made of layers: one after the other, and a body with a way around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from cnn.array import Array
+from cnn.kernels import ShapeError
+from cnn.layers.layer import Layer
+
+
+class Sequential(Layer):
+    """Layers one after the other, named "0", "1", ... as in `torch.nn.Sequential`; model[i], len(model) and loops work.
+
+    Raises `TypeError` for anything but layers, `ValueError` for a layer that is used twice: it remembers one forward
+    pass, so each place needs a layer of its own.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        _check_layers("Sequential", *layers)
+
+    def forward(self, x: Array) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+        # Without an input gradient there is nothing to do before the first layer that has something to learn.
+        first = 0 if needs_input_gradient else self._first_learning()
+        for index in reversed(range(first, len(self))):
+            grad_output = self.layers[index].backward(
+                grad_output, needs_input_gradient=needs_input_gradient or index > first
+            )
+        for layer in self.layers[:first]:
+            layer.forget()
+        return grad_output if needs_input_gradient else None
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+        return shape
+
+    def named_children(self) -> Iterator[tuple[str, Layer]]:
+        return ((str(index), layer) for index, layer in enumerate(self.layers))
+
+    def _first_learning(self) -> int:
+        return next((index for index, layer in enumerate(self.layers) if layer.parameters()), len(self))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def _arguments(self) -> str:
+        return _listed(self)
+
+
+class Residual(Layer):
+    """body(x) + x, or body(x) + shortcut(x) with a layer `shortcut` (He et al. 2015, https://arxiv.org/abs/1512.03385).
+
+    Names in the state: "body.0...." and "shortcut....". Raises `TypeError` and `ValueError` as `Sequential` does, and
+    `ShapeError`, a ValueError, where the two shapes differ.
+    """
+
+    def __init__(self, *body: Layer, shortcut: Layer | None = None) -> None:
+        _check_layers("Residual", *body, *(() if shortcut is None else (shortcut,)))
+        self.body = Sequential(*body)
+        self.shortcut = shortcut
+
+    def forward(self, x: Array) -> Array:
+        y = self.body.forward(x)
+        around = x if self.shortcut is None else self.shortcut.forward(x)
+        self._check_sum(y.shape, around.shape)
+        return y + around
+
+    def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+        grad_x = self.body.backward(grad_output, needs_input_gradient=needs_input_gradient)
+        around = grad_output
+        if self.shortcut is not None:
+            around = self.shortcut.backward(grad_output, needs_input_gradient=needs_input_gradient)
+        return grad_x + around if needs_input_gradient else None
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        around = shape if self.shortcut is None else self.shortcut.output_shape(shape)
+        self._check_sum(self.body.output_shape(shape), around)
+        return around
+
+    def _check_sum(self, body: tuple[int, ...], around: tuple[int, ...]) -> None:
+        if body != around:
+            raise ShapeError(f"Residual: body and shortcut must give one shape, got {body} and {around}")
+
+    def _arguments(self) -> str:
+        return _listed(self)
+
+
+def _check_layers(name: str, *layers: Layer) -> None:
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{name}: expected layers, got {layer!r} at position {index}")
+    seen = set()
+    for layer in chain.from_iterable(layer.modules() for layer in layers):
+        if id(layer) in seen:
+            raise ValueError(f"{name}: {layer} is used twice; make a layer for each place")
+        seen.add(id(layer))
+
+
+def _listed(container: Layer) -> str:
+    """One line for each layer inside, indented."""
+    lines = [f"({name}): {layer}".replace("\n", "\n  ") for name, layer in container.named_children()]
+    return "".join(f"\n  {line}" for line in lines) + "\n" if lines else ""

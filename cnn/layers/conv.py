@@ -1,0 +1,113 @@
+"""Convolution layers: weight (K, C/groups, *kernel), bias (K,), shared by all overlays of the input (N, C, ...)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from cnn import kernels
+from cnn.array import Array
+from cnn.layers.arguments import brief, check_size, check_sizes, shown
+from cnn.layers.initial import uniform
+from cnn.layers.layer import Layer
+
+CROSS_CORRELATION = "cross-correlation"
+
+
+class _Conv(Layer):
+    spatial: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: Any = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        mode: str = CROSS_CORRELATION,
+    ) -> None:
+        name, dimensions = type(self).__name__, len(self.spatial)
+        self.in_channels = check_size(name, "in_channels", in_channels)
+        self.out_channels = check_size(name, "out_channels", out_channels)
+        self.kernel_size = check_sizes(name, "kernel_size", kernel_size, dimensions)
+        self.stride = check_sizes(name, "stride", stride, dimensions)
+        self.padding = padding
+        self.dilation = check_sizes(name, "dilation", dilation, dimensions)
+        self.groups = check_size(name, "groups", groups)
+        self.mode = mode
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        # A geometry for an input no smaller than the dilated filter finds whatever else does not fit together.
+        least = tuple(size * step for size, step in zip(self.kernel_size, self.dilation, strict=True))
+        self._geometry(name, (1, self.in_channels, *least), shape)
+        fan_in = math.prod(shape[1:])
+        self.weight = uniform(shape, fan_in)
+        self.bias = uniform((self.out_channels,), fan_in) if bias else None
+
+    def forward(self, x: Array) -> Array:
+        self._check_input(x, "N", self.in_channels, *self.spatial)
+        bias = None if self.bias is None else self.bias.data
+        y = kernels.conv_forward(x, self.weight.data, bias, **self._options())
+        self._remember(x)
+        return y
+
+    def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+        (x,) = self._recall()
+        kernels.conv_kernel_gradient(x, grad_output, self.weight.shape, **self._options(), out=self.weight.grad)
+        if self.bias is not None:
+            self.bias.grad = kernels.conv_bias_gradient(grad_output)
+        if not needs_input_gradient:
+            return None
+        return kernels.conv_input_gradient(grad_output, self.weight.data, x.shape, **self._options())
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        self._check_shape(shape, "N", self.in_channels, *self.spatial)
+        geometry = self._geometry(str(self), shape, self.weight.shape)
+        return geometry.y_shape
+
+    def _geometry(self, name: str, x_shape: tuple[int, ...], weight_shape: tuple[int, ...]) -> kernels.ConvGeometry:
+        return kernels.ConvGeometry.of(name, x_shape, weight_shape, **self._options())
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "mode": self.mode,
+        }
+
+    def _arguments(self) -> str:
+        return shown(
+            self.in_channels,
+            self.out_channels,
+            brief(self.kernel_size),
+            stride=(brief(self.stride), 1),
+            padding=(self.padding, 0),
+            dilation=(brief(self.dilation), 1),
+            groups=(self.groups, 1),
+            bias=(self.bias is not None, True),
+            mode=(self.mode, CROSS_CORRELATION),
+        )
+
+
+class Conv1d(_Conv):
+    """Convolution over x (N, C, L): y (N, K, P). Arguments as `Conv2d`, with one dimension."""
+
+    spatial = ("L",)
+
+
+class Conv2d(_Conv):
+    """Convolution over x (N, C, H, W): y (N, K, P, Q), with `torch.nn.Conv2d`'s arguments, initialisation and results.
+
+    kernel_size, stride, dilation: an int or one per dimension. padding: an int, one int or one (before, after) pair per
+    dimension, "valid", or "same" (output size = ceil(input / stride), the odd one after). groups divides channels and
+    filters. mode: "cross-correlation", or "convolution" for filters rotated by 180 degrees.
+    Raises `ShapeError`, a ValueError, for arguments or inputs that do not fit together.
+    """
+
+    spatial = ("H", "W")
