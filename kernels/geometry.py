@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -86,6 +86,66 @@ class ConvGeometry:
     @property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.filters, *self.output)
+
+    def forward_phase(self, axis: int) -> Phase:
+        """Outputs as targets, inputs as sources: output p meets input p * stride + r * dilation - padding."""
+        before = self.padding[axis][0]
+        return Phase(self.output[axis], 0, 1, -before, self.stride[axis], self.kernel[axis], self.dilation[axis], 0, 1)
+
+    def input_gradient_phases(self, axis: int) -> list[Phase]:
+        """Inputs as targets, outputs as sources, one phase for each remainder of an input position by the stride.
+
+        Input h meets output p under tap r where h + padding = p * stride + r * dilation, and p has to come out whole:
+        that happens for every (stride / gcd(stride, dilation))-th tap or for none.
+        """
+        stride, dilation, before = self.stride[axis], self.dilation[axis], self.padding[axis][0]
+        common = math.gcd(stride, dilation)
+        phases = []
+        for first in range(min(stride, self.input[axis])):
+            size = -(-(self.input[axis] - first) // stride)
+            taps = [r for r in range(self.kernel[axis]) if (first + before - r * dilation) % stride == 0]
+            tap = taps[0] if taps else 0
+            start = (first + before - tap * dilation) // stride
+            phases.append(Phase(size, first, stride, start, 1, len(taps), -(dilation // common), tap, stride // common))
+        return phases
+
+    def two_dimensional(self) -> ConvGeometry:
+        """The same geometry with a dimension of size 1 in front, where there is only one."""
+        if self.dimensions != 1:
+            return self
+        return replace(
+            self,
+            input=(1, *self.input),
+            kernel=(1, *self.kernel),
+            output=(1, *self.output),
+            stride=(1, *self.stride),
+            padding=((0, 0), *self.padding),
+            dilation=(1, *self.dilation),
+        )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One dimension of a regular set of overlays, for a backend that computes targets from sources.
+
+    Target position `first + i * step`, i = 0..size-1, meets source position `start + i * stride + a * shift` under tap
+    `tap + a * tap_step` of the filter, a = 0..taps-1. Positions outside the source meet nothing.
+    """
+
+    size: int
+    first: int
+    step: int
+    start: int
+    stride: int
+    taps: int
+    shift: int
+    tap: int
+    tap_step: int
+
+    @property
+    def met(self) -> list[tuple[int, int]]:
+        """(tap, source position that it meets at i = 0) of every tap."""
+        return [(self.tap + a * self.tap_step, self.start + a * self.shift) for a in range(self.taps)]
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def _correlate(plan: Correlation, source_array: Array, weight: Array, bias: Arra
                 weights,
                 biases.reshape(-1),
                 plan.offsets,
-                plan.phases,
+                plan.grids,
                 plan.groups,
                 plan.blocks,
                 blocked_target,
@@ -167,7 +167,7 @@ def _correlate_tiles(channels: int, pixels: int, lanes: int) -> Any:
         weights,
         biases,
         offsets,
-        phases,
+        grids,
         groups,
         blocks,
         target,
@@ -176,8 +176,8 @@ def _correlate_tiles(channels: int, pixels: int, lanes: int) -> Any:
         target_right,
     ):
         """All channels of a few pixels before the next pixels: their source stays in the first-level cache."""
-        for phase in range(phases.shape[0]):
-            rows, first_row, first_weight, start, height, width = phases[phase]
+        for grid in range(grids.shape[0]):
+            rows, first_row, first_weight, start, height, width = grids[grid]
             for i in range(height):
                 for j in range(0, width, pixels):
                     for group in range(groups):

@@ -22,7 +22,7 @@ import numpy as np
 
 from cnn.kernels.cpu.layout import padded_positions
 from cnn.kernels.cpu.simd import LANES, REGISTERS
-from cnn.kernels.geometry import ConvGeometry
+from cnn.kernels.geometry import ConvGeometry, Phase
 
 Array = np.ndarray[Any, Any]
 
@@ -45,9 +45,9 @@ class Correlation:
     source_steps: tuple[int, int]  # from a grid pixel to the one below, and to the one on the right
     target: Plane
     target_steps: tuple[int, int]
-    phases: Array  # a line for each grid: rows, first row, first weight, target of its first pixel, height, width
-    offsets: Array  # of every row of every phase
-    weights: Array  # flat index in the weight array of [phase][group][block][row][channel of the tile], -1 for none
+    grids: Array  # a line for each: rows, first row, first weight, target of its first pixel, height, width
+    offsets: Array  # of every row of every grid
+    weights: Array  # flat index in the weight array of [grid][group][block][row][channel of the tile], -1 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,39 +81,31 @@ class Plane(NamedTuple):
         return Plane(channels, len(h), spare + LANES, extent[1], before, padded_positions(positions, spare))
 
 
-class _Grid(NamedTuple):
-    """One dimension of a grid: its pixel i stands at first + i * target_step in the target."""
-
-    size: int
-    first: int
-    taps: list[tuple[int, int]]  # (tap of the filter, source index that it meets at pixel 0)
-
-
 @lru_cache(maxsize=256)
 def forward_plan(geometry: ConvGeometry) -> Correlation:
-    g = two_dimensional(geometry)
-    grids = [_forward_grid(g, axis) for axis in (0, 1)]
+    g = geometry.two_dimensional()
+    phases = [[g.forward_phase(axis)] for axis in (0, 1)]
     index = _weight_index(g)
-    return _correlation(index, g.channels, g.input, g.stride, g.filters, g.output, (1, 1), grids)
+    return _correlation(index, g.channels, g.input, g.stride, g.filters, g.output, (1, 1), phases)
 
 
 @lru_cache(maxsize=256)
 def input_gradient_plan(geometry: ConvGeometry) -> Correlation:
-    g = two_dimensional(geometry)
-    grids = [_input_gradient_grids(g, axis) for axis in (0, 1)]
+    g = geometry.two_dimensional()
+    phases = [g.input_gradient_phases(axis) for axis in (0, 1)]
     index = _weight_index(g).swapaxes(1, 2)
-    return _correlation(index, g.filters, g.output, (1, 1), g.channels, g.input, g.stride, grids)
+    return _correlation(index, g.filters, g.output, (1, 1), g.channels, g.input, g.stride, phases)
 
 
 @lru_cache(maxsize=256)
 def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
-    g = two_dimensional(geometry)
+    g = geometry.two_dimensional()
     filters, channels = g.filters // g.groups, g.channels // g.groups
     rows = channels * g.kernel[0] * g.kernel[1]
     tile = _best(GRADIENT_TILES, filters, rows)
-    grids = [_forward_grid(g, axis) for axis in (0, 1)]
-    source = _source_plane(g.channels, g.input, g.stride, grids, 1)
-    ((_, _, vertical),), ((_, _, horizontal),) = grids
+    phases = [[g.forward_phase(axis)] for axis in (0, 1)]
+    (vertical,), (horizontal,) = phases
+    source = _source_plane(g.channels, g.input, phases, 1)
     c, r, s = np.indices((channels, *g.kernel)).reshape(3, -1)
     offsets = _offsets(source, c, vertical, horizontal, r, s)
     height, width = g.output
@@ -128,41 +120,6 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     )
 
 
-def two_dimensional(g: ConvGeometry) -> ConvGeometry:
-    """The same geometry with a dimension of size 1 in front, where there is only one."""
-    if g.dimensions == 2:
-        return g
-    return ConvGeometry(
-        g.batch,
-        g.channels,
-        g.filters,
-        (1, *g.input),
-        (1, *g.kernel),
-        (1, *g.output),
-        (1, *g.stride),
-        ((0, 0), *g.padding),
-        (1, *g.dilation),
-        g.groups,
-        g.flipped,
-    )
-
-
-def _forward_grid(g: ConvGeometry, axis: int) -> list[_Grid]:
-    taps = [(r, r * g.dilation[axis] - g.padding[axis][0]) for r in range(g.kernel[axis])]
-    return [_Grid(g.output[axis], 0, taps)]
-
-
-def _input_gradient_grids(g: ConvGeometry, axis: int) -> list[_Grid]:
-    """Input h meets output p under tap r where h + padding = p * stride + r * dilation: p must come out whole."""
-    stride, before = g.stride[axis], g.padding[axis][0]
-    grids = []
-    for phase in range(min(stride, g.input[axis])):
-        reach = [(r, phase + before - r * g.dilation[axis]) for r in range(g.kernel[axis])]
-        taps = [(r, distance // stride) for r, distance in reach if distance % stride == 0]
-        grids.append(_Grid(-(-(g.input[axis] - phase) // stride), phase, taps))
-    return grids
-
-
 def _correlation(
     index: Array,
     source_channels: int,
@@ -171,28 +128,28 @@ def _correlation(
     target_channels: int,
     target_sizes: Any,
     target_steps: Any,
-    grids: list[list[_Grid]],
+    phases: list[list[Phase]],
 ) -> Correlation:
-    """The tables, from `index` [group][target channel][source channel][tap][tap] and the grids of both dimensions."""
+    """The tables, from `index` [group][target channel][source channel][tap][tap] and the phases of both dimensions."""
     groups, targets, sources = index.shape[:3]
-    tile = _best(TILES, targets, max((grid.size for grid in grids[1]), default=1))
+    tile = _best(TILES, targets, max((phase.size for phase in phases[1]), default=1))
     blocks = -(-targets // tile[0])
     # One more line of channels says -1: what fills the last tile up has no weight.
     padding = ((0, 0), (0, blocks * tile[0] - targets), (0, 0), (0, 0), (0, 0))
     index = np.pad(index, padding, constant_values=-1).reshape(groups, blocks, tile[0], *index.shape[2:])
 
-    source = _source_plane(source_channels, source_sizes, source_steps, grids, tile[1])
-    width = max((grid.first + (_up(grid.size, tile[1]) - 1) * target_steps[1] + 1 for grid in grids[1]), default=1)
+    source = _source_plane(source_channels, source_sizes, phases, tile[1])
+    width = max((side.first + (_up(side.size, tile[1]) - 1) * side.step + 1 for side in phases[1]), default=1)
     target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
-    phases, offsets, weights = [], [], []
+    grids, offsets, weights = [], [], []
     rows = packed = 0
-    for vertical, horizontal in product(*grids):
-        taps = [(r, s) for r, _ in vertical.taps for s, _ in horizontal.taps]
+    for vertical, horizontal in product(*phases):
+        taps = [(r, s) for r, _ in vertical.met for s, _ in horizontal.met]
         c, tap = np.indices((sources, len(taps))).reshape(2, -1)
         r, s = np.array(taps, np.int64).reshape(-1, 2)[tap].T
         start = (vertical.first * width + horizontal.first) * LANES
-        phases.append([len(c), rows, packed, start, vertical.size, _up(horizontal.size, tile[1])])
-        offsets.append(_offsets(source, c, vertical.taps, horizontal.taps, r, s))
+        grids.append([len(c), rows, packed, start, vertical.size, _up(horizontal.size, tile[1])])
+        offsets.append(_offsets(source, c, vertical, horizontal, r, s))
         weights.append(np.moveaxis(index[:, :, :, c, r, s], 2, 3).ravel())
         rows, packed = rows + len(c), packed + weights[-1].size
     return Correlation(
@@ -203,28 +160,28 @@ def _correlation(
         source_steps=(source_steps[0] * source.row * LANES, source_steps[1] * LANES),
         target=target,
         target_steps=(target_steps[0] * width * LANES, target_steps[1] * LANES),
-        phases=np.array(phases, np.int64).reshape(-1, 6),
+        grids=np.array(grids, np.int64).reshape(-1, 6),
         offsets=np.concatenate([np.zeros(0, np.int64), *offsets]),
         weights=np.concatenate([np.zeros(0, np.int64), *weights]),
     )
 
 
-def _source_plane(channels: int, sizes: Any, steps: Any, grids: list[list[_Grid]], multiple: int) -> Plane:
-    """Room for every source index that a tap meets, with grid widths rounded up to `multiple` pixels."""
+def _source_plane(channels: int, sizes: Any, phases: list[list[Phase]], multiple: int) -> Plane:
+    """Room for every source index that a tap meets, with grid rows rounded up to `multiple` pixels."""
     before, extent = [], []
     for axis in (0, 1):
         reached = [0, sizes[axis] - 1]
-        for grid in grids[axis]:
-            last = (_up(grid.size, multiple if axis else 1) - 1) * steps[axis]
-            reached += [index for _, first in grid.taps for index in (first, first + last)]
+        for phase in phases[axis]:
+            last = (_up(phase.size, multiple if axis else 1) - 1) * phase.stride
+            reached += [index for _, first in phase.met for index in (first, first + last)]
         before.append(-min(reached))
         extent.append(max(reached) - min(reached) + 1)
     return Plane.of(channels, tuple(sizes), (before[0], before[1]), (extent[0], extent[1]))
 
 
-def _offsets(source: Plane, c: Array, vertical: Any, horizontal: Any, r: Array, s: Array) -> Array:
+def _offsets(source: Plane, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:
     """From the vector of the source's place for grid pixel 0 to that of channel c under tap (r, s)."""
-    down, right = dict(vertical), dict(horizontal)
+    down, right = dict(vertical.met), dict(horizontal.met)
     rows = np.array([down[tap] for tap in r.tolist()], np.int64) + source.before[0]
     columns = np.array([right[tap] for tap in s.tolist()], np.int64) + source.before[1]
     offsets: Array = c * source.size + (rows * source.row + columns) * LANES

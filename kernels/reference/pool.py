@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ Array = np.ndarray[Any, Any]
 
 
 def max_pool_forward(x: Array, geometry: PoolGeometry, out: Array, argmax: Array) -> None:
-    planes = x.reshape(geometry.batch, geometry.channels, -1)
+    planes = x.reshape(geometry.batch, geometry.channels, math.prod(geometry.input))
     for p in np.ndindex(*geometry.output):
         # The window's real elements in row-major order: np.argmax takes the first of equals, and NaN over numbers.
         rows = [range(a, b) for a, b in _window(p, geometry)]
@@ -23,10 +24,11 @@ def max_pool_forward(x: Array, geometry: PoolGeometry, out: Array, argmax: Array
 
 
 def max_pool_backward(grad_output: Array, argmax: Array, out: Array) -> None:
-    images, channels = grad_output.shape[:2]
-    planes = np.zeros((images, channels, int(np.prod(out.shape[2:]))), out.dtype)
+    images, channels, *sizes = grad_output.shape
+    flat = (images, channels, math.prod(sizes))
+    planes = np.zeros((images, channels, math.prod(out.shape[2:])), out.dtype)
     n, c = np.indices((images, channels)).reshape(2, images, channels, 1)
-    np.add.at(planes, (n, c, argmax.reshape(images, channels, -1)), grad_output.reshape(images, channels, -1))
+    np.add.at(planes, (n, c, argmax.reshape(flat)), grad_output.reshape(flat))
     out[...] = planes.reshape(out.shape)
 
 
