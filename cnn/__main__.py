@@ -1,0 +1,7 @@
+"""`python -m cnn`: the command line."""
+
+import sys
+
+from cnn.cli import main
+
+sys.exit(main())

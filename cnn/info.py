@@ -1,0 +1,129 @@
+"""What this installation is and what it computes on: versions, processor, GPU, and what could be installed besides.
+
+Everything heavy is imported when it is asked for: the command line imports this module for `--device`, too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import cnn
+
+PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "pillow", "pooch", "rich")
+
+# Import name, what provides it, and what is missing without it.
+OPTIONAL = (
+    ("cupy", 'pip install "numba-cnn[cu13]" (CUDA 13) or "numba-cnn[cu12]" (CUDA 12)', "training on an NVIDIA GPU"),
+    ("numba_cuda", 'pip install "numba-cnn[cu13]" (CUDA 13) or "numba-cnn[cu12]" (CUDA 12)', "compiling GPU kernels"),
+    ("matplotlib", 'pip install "numba-cnn[plots]"', "report.png of a training run"),
+    ("torch", 'pip install "numba-cnn[torch]"', "comparing with PyTorch in tests and benchmarks"),
+    ("onnx", 'pip install "numba-cnn[onnx]"', "comparing with ONNX in tests"),
+)
+
+# The vector instructions that a convolution gains from, as LLVM calls them: x86, then ARM.
+VECTOR_FEATURES = ("sse4.2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "neon", "sve", "sve2")
+
+
+def describe() -> list[tuple[str, str]]:
+    """Headings and texts for `cnn info`, one pair a line."""
+    lines = [
+        ("numba-cnn", f"{cnn.__version__}  ({Path(cnn.__file__).parent})"),
+        ("Python", f"{platform.python_version()}  ({sys.executable})"),
+        ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
+    ]
+    lines += [(name, _version(name) or "not installed, but needed") for name in PACKAGES]
+    lines += [("processor", _processor()), ("vector features", _vector_features()), ("threads", _threads())]
+    lines += [("compiled code", str(compiled_code_folder())), ("GPU", gpu_status()[1])]
+    missing = [f"{name}: for {use}; {how}" for name, how, use in OPTIONAL if find_spec(name) is None]
+    lines += [("not installed" if number == 0 else "", text) for number, text in enumerate(missing)]
+    return lines
+
+
+def gpu_status() -> tuple[bool, str]:
+    """Whether runs can use a GPU, and its name or why not and what to install."""
+    if not _gpu_kernels():
+        return False, f"not used: numba-cnn {cnn.__version__} has no GPU kernels ({_driver()[1]})"
+    try:
+        import cupy
+    except ImportError as error:
+        version, text = _driver()
+        extra = "cu13" if version >= 13000 else "cu12"
+        why = f"CuPy is not installed ({text})" if find_spec("cupy") is None else f"CuPy does not load: {error}"
+        how = f': pip install "numba-cnn[{extra}]"' if version else ""
+        return False, f"not used: {why}{how}"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return False, f"not used: CuPy {cupy.__version__} finds no working driver: {error}"
+    if not count:
+        return False, f"not used: CuPy {cupy.__version__} finds no device"
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    memory = properties["totalGlobalMem"] / 2**30
+    capability = f"{properties['major']}.{properties['minor']}"
+    return True, f"{properties['name'].decode()}, compute capability {capability}, {memory:.0f} GiB"
+
+
+def compiled_code_folder() -> Path:
+    """Where Numba keeps the CPU kernels it has compiled: NUMBA_CACHE_DIR, beside the source, or the user's cache."""
+    from numba.core.caching import FunctionCache
+
+    from cnn.kernels.cpu import activation
+
+    return Path(FunctionCache(activation.relu_forward).cache_path)
+
+
+def _gpu_kernels() -> bool:
+    return find_spec("cnn.kernels.cuda") is not None and find_spec("cnn.kernels.cuda.conv_forward") is not None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    from llvmlite.binding import get_host_cpu_name
+
+    return f"{_model_name() or platform.processor() or platform.machine()} (LLVM: {get_host_cpu_name()})"
+
+
+def _model_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "")
+
+
+def _vector_features() -> str:
+    from llvmlite.binding import get_host_cpu_features
+
+    features = get_host_cpu_features()
+    return " ".join(name for name in VECTOR_FEATURES if features.get(name)) or "none that are known"
+
+
+def _threads() -> str:
+    from cnn.kernels.cpu.threads import number_of_threads
+
+    return f"{number_of_threads()} of {os.cpu_count()} logical processors (CNN_NUM_THREADS sets another number)"
+
+
+def _driver() -> tuple[int, str]:
+    """The newest CUDA that the NVIDIA driver serves, as 1000 * major + 10 * minor, or 0; and that in words."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0, "there is no NVIDIA driver on this machine"
+    version = ctypes.c_int(0)
+    if library.cuDriverGetVersion(ctypes.byref(version)) or not version.value:
+        return 0, "the NVIDIA driver does not answer"
+    major, minor = version.value // 1000, version.value % 1000 // 10
+    return version.value, f"the NVIDIA driver serves CUDA {major}.{minor}"

@@ -1,0 +1,110 @@
+"""How good a model is on labelled images: predictions, probabilities and losses of each, accuracy, confusion matrix.
+
+p = softmax(model(x));  predicted = argmax p;  loss = -log p[label]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.array import move
+from cnn.data import Batch, Batches, Dataset, Normalize
+from cnn.layers import Layer
+
+# Wide enough for every vector lane; the activations of resnet8 on CIFAR images still fit in some 70 MB.
+BATCH_SIZE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model said of N images, in their order.
+
+    labels, predicted: (N,) int64. probability: (N,) of the predicted class. losses: (N,) cross-entropy, natural
+    logarithm. Both float64. classes: how many there are.
+    """
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    losses: NDArray[np.float64]
+    classes: int
+
+    @property
+    def images(self) -> int:
+        return len(self.labels)
+
+    @property
+    def correct(self) -> int:
+        return int(np.count_nonzero(self.predicted == self.labels))
+
+    @property
+    def accuracy(self) -> float:
+        """In 0..1."""
+        return self.correct / self.images
+
+    @property
+    def loss(self) -> float:
+        """The mean over the images."""
+        return float(self.losses.mean())
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """(classes, classes): how many images of the row's class were taken for the column's."""
+        pairs = self.labels * self.classes + self.predicted
+        return np.bincount(pairs, minlength=self.classes**2).reshape(self.classes, self.classes).astype(np.int64)
+
+    @property
+    def mistakes(self) -> NDArray[np.int64]:
+        """Positions of the images that were taken for another class, the one with the greatest loss first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.losses[wrong], kind="stable")].astype(np.int64)
+
+
+def evaluation_batches(dataset: Dataset, normalize: Normalize) -> Batches:
+    """`dataset` as it is to be evaluated: in order, whole, as the network wants it."""
+    return Batches(dataset, BATCH_SIZE, shuffle=False, normalize=normalize)
+
+
+def evaluate(model: Layer, batches: Iterable[Batch], classes: int, device: str = "cpu") -> Evaluation:
+    """Run `model` in eval mode over `batches`; its mode is put back, also when something is raised.
+
+    Raises ValueError for no images at all or outputs that are not (N, classes), and what the model raises.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        judged = [_judge(_outputs(model, x, classes, device), labels) for x, labels in batches]
+    finally:
+        if was_training:
+            model.train()
+    if not judged:
+        raise ValueError("evaluate: there are no images")
+    labels, predicted, probability, losses = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+    return Evaluation(labels, predicted, probability, losses, classes)
+
+
+def log_softmax(outputs: NDArray[Any]) -> NDArray[np.float64]:
+    """log p (N, classes) in float64 of outputs (N, classes). Infinite outputs give NaN."""
+    with np.errstate(invalid="ignore"):
+        shifted = outputs - outputs.max(axis=1, keepdims=True).astype(np.float64)
+        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def _outputs(model: Layer, x: NDArray[np.float32], classes: int, device: str) -> NDArray[Any]:
+    outputs: NDArray[Any] = move(model(move(x, device)), "cpu")
+    if outputs.shape != (len(x), classes):
+        raise ValueError(f"the model must return shape {(len(x), classes)} for {len(x)} images, got {outputs.shape}")
+    return outputs
+
+
+def _judge(outputs: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
+    """Labels, predictions, their probabilities and the losses, each (N,)."""
+    logs = log_softmax(outputs)
+    rows = np.arange(len(labels))
+    predicted = logs.argmax(axis=1)
+    return labels, predicted, np.exp(logs[rows, predicted]), -logs[rows, labels]
