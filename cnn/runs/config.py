@@ -39,7 +39,7 @@ class TrainConfig:
 
     model: str = "lenet5"
     data: str = "mnist"
-    epochs: int = 3
+    epochs: int = 4
     batch_size: int = 64
     optimizer: str = "sgd"
     lr: float | None = None
