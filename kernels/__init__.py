@@ -9,6 +9,7 @@ if __name__ != "cnn.kernels":
         f'this package is imported as "cnn.kernels", not as "{__name__}": write "from cnn import kernels"'
     )
 
+from cnn.kernels.accuracy import count_correct
 from cnn.kernels.activation import (
     leaky_relu_backward,
     leaky_relu_forward,
@@ -19,9 +20,11 @@ from cnn.kernels.activation import (
     tanh_backward,
     tanh_forward,
 )
+from cnn.kernels.bias import add_bias, bias_backward
 from cnn.kernels.conv import conv_bias_gradient, conv_forward, conv_input_gradient, conv_kernel_gradient
 from cnn.kernels.dispatch import backend
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
+from cnn.kernels.gather import gather_batch
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 from cnn.kernels.loss import hinge, mean_squared_error, softmax_cross_entropy
 from cnn.kernels.norm import batch_norm_backward, batch_norm_forward
@@ -35,15 +38,19 @@ __all__ = [
     "PoolGeometry",
     "ShapeError",
     "adam_update",
+    "add_bias",
     "avg_pool_backward",
     "avg_pool_forward",
     "backend",
     "batch_norm_backward",
     "batch_norm_forward",
+    "bias_backward",
     "conv_bias_gradient",
     "conv_forward",
     "conv_input_gradient",
     "conv_kernel_gradient",
+    "count_correct",
+    "gather_batch",
     "hinge",
     "leaky_relu_backward",
     "leaky_relu_forward",

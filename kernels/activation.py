@@ -12,7 +12,7 @@ from typing import Any
 
 from cnn.kernels.buffers import filled
 from cnn.kernels.dispatch import backend_module, check_arrays, check_shape
-from cnn.kernels.errors import ShapeError
+from cnn.kernels.options import check_number
 
 
 def relu_forward(x: Any) -> Any:
@@ -74,6 +74,4 @@ def _backward(operation: str, grad_output: Any, y: Any, *options: float) -> Any:
 
 def _slope(operation: str, negative_slope: float) -> float:
     # The sign of y tells the sign of x only while the slope is not negative.
-    if not negative_slope >= 0:
-        raise ShapeError(f"{operation}: negative_slope must be at least 0, got {negative_slope}")
-    return float(negative_slope)
+    return check_number(operation, "negative_slope", negative_slope, least=0)

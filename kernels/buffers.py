@@ -1,21 +1,78 @@
 """Where every array that `cnn.kernels` returns or works in comes from.
 
-One door, so that a test can make fresh memory NaN and see an element that no kernel wrote.
+One door, so that a test can make fresh memory NaN and see an element that no kernel wrote, and so that work which is
+done again and again (see `Arena`) gets the same memory each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from cnn.kernels.dispatch import check_shape, check_written
 
+_arena: ContextVar[Arena | None] = ContextVar("cnn.kernels.arena", default=None)
 
-def empty(shape: tuple[int, ...] | int, dtype: Any) -> np.ndarray[Any, Any]:
-    """An uninitialised C-contiguous array."""
-    return np.empty(shape, dtype)
+
+def empty(shape: tuple[int, ...] | int, dtype: Any, like: Any = None) -> Any:
+    """An uninitialised C-contiguous array: of CuPy where `like` is one of CuPy's, else of NumPy.
+
+    Inside `Arena.reused` it is one of the arena's, in this thread.
+    """
+    arena = _arena.get()
+    return allocate(shape, dtype, like) if arena is None else arena.next(shape, dtype, like)
+
+
+def allocate(shape: tuple[int, ...] | int, dtype: Any, like: Any = None) -> Any:
+    """As `empty`, but always an array of its own: for what outlives the call that asks for it."""
+    if like is None or isinstance(like, np.ndarray):
+        return np.empty(shape, dtype)
+    return import_module("cupy").empty(shape, dtype)
+
+
+class Arena:
+    """Memory for work that is done again and again, and asks for the same arrays in the same order each time.
+
+    Inside `with arena.reused():` the n-th call of `empty` gives what the n-th one gave the time before, so that nothing
+    is allocated from the second time on. Whoever keeps such an array finds it overwritten the next time. Where the work
+    asks for another shape, dtype or place than before, it gets new arrays from there on.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: list[Any] = []
+        self._given = 0
+        self._busy = False
+
+    @contextmanager
+    def reused(self) -> Iterator[None]:
+        """Raises `RuntimeError` inside another `with` of this arena: both would be given the same arrays."""
+        if self._busy:
+            raise RuntimeError("Arena: already in use, in this thread or another")
+        self._busy, self._given = True, 0
+        token = _arena.set(self)
+        try:
+            yield
+        finally:
+            _arena.reset(token)
+            self._busy = False
+
+    def next(self, shape: tuple[int, ...] | int, dtype: Any, like: Any) -> Any:
+        """What `empty` gives inside `reused`."""
+        wanted = tuple(shape) if isinstance(shape, tuple) else (shape,)
+        number, self._given = self._given, self._given + 1
+        if number < len(self._arrays):
+            array = self._arrays[number]
+            on_host = like is None or isinstance(like, np.ndarray)
+            if array.shape == wanted and array.dtype == dtype and isinstance(array, np.ndarray) == on_host:
+                return array
+            del self._arrays[number:]
+        self._arrays.append(allocate(wanted, dtype, like))
+        return self._arrays[number]
 
 
 def filled(
@@ -31,7 +88,7 @@ def filled(
     `out` may be strided: it is then filled through a contiguous array. Checked before anything is written.
     """
     if out is None:
-        result = empty(shape, dtype)
+        result = empty(shape, dtype, like=inputs[0])
         fill(result)
         return result
     check_shape(operation, "out", out, shape)
@@ -39,7 +96,7 @@ def filled(
     if out.flags.c_contiguous:
         fill(out)
     else:
-        result = empty(shape, dtype)
+        result = empty(shape, dtype, like=inputs[0])
         fill(result)
         out[...] = result
     return out

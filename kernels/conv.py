@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnn.kernels.buffers import filled
-from cnn.kernels.dispatch import backend_module, check_arrays, check_shape
+from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written
 from cnn.kernels.errors import ShapeError
 from cnn.kernels.geometry import CROSS_CORRELATION, ConvGeometry
+from cnn.kernels.options import check_choice, check_flag
 
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh")
 
@@ -39,7 +40,7 @@ def conv_forward(
     Returns y (N, K, *output) of the dtype of x, float32 or float64. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "conv_forward"
-    check_arrays(operation, x=x, weight=weight, bias=bias, out=out)
+    check_arrays(operation, optional=("bias", "out"), x=x, weight=weight, bias=bias, out=out)
     geometry = ConvGeometry.of(
         operation,
         x.shape,
@@ -52,8 +53,7 @@ def conv_forward(
     )
     if bias is not None:
         check_shape(operation, "bias", bias, (geometry.filters,))
-    if activation not in ACTIVATIONS:
-        raise ShapeError(f"{operation}: activation must be one of {ACTIVATIONS}, got {activation!r}")
+    check_choice(operation, "activation", activation, ACTIVATIONS)
     module = backend_module(operation, "conv", x, geometry.dimensions)
     return filled(
         operation,
@@ -77,15 +77,19 @@ def conv_kernel_gradient(
     mode: str = CROSS_CORRELATION,
     deterministic: bool = False,
     out: Any = None,
+    grad_bias: Any = None,
 ) -> Any:
     """Gradient of the shared weights: the correlation of x with grad_output, summed over every overlay.
 
     x (N, C, *spatial), grad_output (N, K, *output); options as in `conv_forward`. deterministic: the same bits in every
-    run, which the CPU backends give in any case. Returns grad_weight of `weight_shape` (K, C/groups, *kernel).
+    run, which the CPU backends give in any case. grad_bias: a contiguous array (K,), overwritten with the gradient of
+    the bias, which a GPU sums up in the same pass. Returns grad_weight of `weight_shape` (K, C/groups, *kernel).
     Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "conv_kernel_gradient"
-    check_arrays(operation, x=x, grad_output=grad_output, out=out)
+    optional = ("out", "grad_bias")
+    check_arrays(operation, optional=optional, x=x, grad_output=grad_output, out=out, grad_bias=grad_bias)
+    check_flag(operation, "deterministic", deterministic)
     geometry = ConvGeometry.of(
         operation,
         x.shape,
@@ -97,6 +101,11 @@ def conv_kernel_gradient(
         mode=mode,
     )
     check_shape(operation, "grad_output", grad_output, geometry.y_shape)
+    if grad_bias is not None:
+        check_shape(operation, "grad_bias", grad_bias, (geometry.filters,))
+        check_written(operation, "grad_bias", grad_bias, x, grad_output, out)
+        if not grad_bias.flags.c_contiguous:
+            raise ShapeError(f"{operation}: grad_bias must be contiguous")
     module = backend_module(operation, "conv", x, geometry.dimensions)
     return filled(
         operation,
@@ -104,7 +113,9 @@ def conv_kernel_gradient(
         geometry.weight_shape,
         x.dtype,
         (x, grad_output),
-        lambda grad_weight: module.conv_kernel_gradient(x, grad_output, geometry, deterministic, grad_weight),
+        lambda grad_weight: module.conv_kernel_gradient(
+            x, grad_output, geometry, deterministic, grad_weight, grad_bias
+        ),
     )
 
 
@@ -126,7 +137,7 @@ def conv_input_gradient(
     `input_shape` (N, C, *spatial). Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "conv_input_gradient"
-    check_arrays(operation, grad_output=grad_output, weight=weight, out=out)
+    check_arrays(operation, optional=("out",), grad_output=grad_output, weight=weight, out=out)
     geometry = ConvGeometry.of(
         operation,
         input_shape,

@@ -7,6 +7,7 @@ is written before everything is checked, and no backend checks anything again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 
@@ -29,7 +31,7 @@ def backend(name: str) -> Iterator[None]:
 
     Raises `BackendError` for an unknown name; a call inside raises it for arrays the backend does not take.
     """
-    if name not in BACKENDS:
+    if not isinstance(name, str) or name not in BACKENDS:
         raise BackendError(f"backend must be one of {BACKENDS}, got {name!r}")
     token = _forced.set(name)
     try:
@@ -38,26 +40,49 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def backend_module(operation: str, file: str, x: Any, dimensions: int = 2) -> ModuleType:
+def backend_module(operation: str, file: str, x: Any, dimensions: int = 2, dtype: DTypeLike = np.float32) -> ModuleType:
     """The module `file` of the backend that serves `operation` on arrays like `x`.
 
-    The CPU backend is compiled for float32 in one and two dimensions: the reference serves the rest.
+    The CPU backend is compiled for `dtype` in one and two dimensions: the reference serves the rest.
     """
-    on_host = isinstance(x, np.ndarray)
-    name = _forced.get() or ("cpu" if on_host else "cuda")
+    name = _name(x)
     if name == "cuda":
-        # The simulator will run these kernels on NumPy arrays; until they exist there is nothing to fall back to.
-        raise BackendError(f"{operation}: the cuda backend is not part of this version; use NumPy arrays")
-    if not on_host:
+        _check_cuda(operation, x, dimensions, np.dtype(dtype))
+        return import_module(f"cnn.kernels.cuda.{file}")
+    if not isinstance(x, np.ndarray):
         raise BackendError(f"{operation}: backend {name!r} takes NumPy arrays, got {_kind(x)}")
-    if name == "cpu" and (x.dtype != np.float32 or dimensions > 2):
+    if name == "cpu" and (x.dtype != dtype or dimensions > 2):
         name = "reference"
     return import_module(f"cnn.kernels.{name}.{file}")
 
 
-def check_arrays(operation: str, **arrays: Any) -> None:
-    """All of `arrays` (those that are None left out) are arrays of one kind and one dtype, float32 or float64."""
-    present = {name: array for name, array in arrays.items() if array is not None}
+def readable(x: Any) -> bool:
+    """Whether a check may look at the values in x. On a GPU it would have to wait for all that came before.
+
+    Kernels of the cuda backend therefore never take what an array holds for an address unseen, in the simulator either.
+    """
+    return _name(x) != "cuda"
+
+
+def _name(x: Any) -> str:
+    return _forced.get() or ("cpu" if isinstance(x, np.ndarray) else "cuda")
+
+
+def _check_cuda(operation: str, x: Any, dimensions: int, dtype: np.dtype[Any]) -> None:
+    if isinstance(x, np.ndarray) and os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
+        raise BackendError(
+            f"{operation}: backend 'cuda' takes CuPy arrays, got {_kind(x)} (Numba's simulator takes those: set "
+            "NUMBA_ENABLE_CUDASIM=1 before Python starts)"
+        )
+    if x.dtype != dtype:
+        raise DTypeError(f"{operation}: the cuda backend computes in {dtype}, got {x.dtype}")
+    if dimensions > 2:
+        raise ShapeError(f"{operation}: the cuda backend serves one and two dimensions, got {dimensions}")
+
+
+def check_arrays(operation: str, *, optional: Sequence[str] = (), **arrays: Any) -> None:
+    """All of `arrays` are of one kind and one dtype, float32 or float64; those named `optional` may be None."""
+    present = {name: array for name, array in arrays.items() if array is not None or name not in optional}
     for name, array in present.items():
         if not is_array(array):
             raise DTypeError(f"{operation}: {name} must be a NumPy or CuPy array, got {_kind(array)}")

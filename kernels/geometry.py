@@ -11,21 +11,26 @@ A geometry is checked when it is made, is hashable, and serves all passes of its
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from cnn.kernels.errors import ShapeError
+from cnn.kernels.options import check_choice, check_flag
+from cnn.kernels.sizes import (
+    Pairs,
+    check_plane,
+    freeze,
+    read_integers,
+    read_padding,
+    read_shape,
+    spatial_dimensions,
+    within,
+)
 
 CROSS_CORRELATION, CONVOLUTION = "cross-correlation", "convolution"
 MODES = (CROSS_CORRELATION, CONVOLUTION)
-
-# The padded plane of one image and channel is indexed with 32 bits on a GPU; beyond that a call is refused.
-LARGEST_PLANE = 2**31 - 1
-
-Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,13 @@ class ConvGeometry:
         """
         return _conv_geometry(
             operation,
-            _shape(operation, "x", x_shape),
-            _shape(operation, "weight", weight_shape),
-            _freeze(stride),
-            _freeze(padding),
-            _freeze(dilation),
-            groups,
-            mode,
+            read_shape(operation, "x", x_shape),
+            read_shape(operation, "weight", weight_shape),
+            freeze(stride),
+            freeze(padding),
+            freeze(dilation),
+            freeze(groups),
+            check_choice(operation, "mode", mode, MODES),
         )
 
     @property
@@ -177,11 +182,11 @@ class PoolGeometry:
         """
         return _pool_geometry(
             operation,
-            _shape(operation, "x", x_shape),
-            _freeze(window),
-            _freeze(stride),
-            _freeze(padding),
-            bool(ceil_mode),
+            read_shape(operation, "x", x_shape),
+            freeze(window),
+            freeze(stride),
+            freeze(padding),
+            check_flag(operation, "ceil_mode", ceil_mode),
         )
 
     @property
@@ -208,12 +213,10 @@ def _conv_geometry(
     groups: Any,
     mode: str,
 ) -> ConvGeometry:
-    dimensions = _dimensions(operation, x_shape)
+    dimensions = spatial_dimensions(operation, x_shape)
     if len(weight_shape) != len(x_shape):
         raise ShapeError(f"{operation}: weight must have as many dimensions as x, got {weight_shape} for x {x_shape}")
-    if mode not in MODES:
-        raise ShapeError(f"{operation}: mode must be one of {MODES}, got {mode!r}")
-    (groups,) = _integers(operation, "groups", groups, 1, 1)
+    (groups,) = read_integers(operation, "groups", groups, 1, 1)
     batch, channels, *spatial = x_shape
     filters, filter_channels, *kernel = weight_shape
     if min(channels, filters, *kernel) < 1:
@@ -230,10 +233,10 @@ def _conv_geometry(
             f"{operation}: weight.shape[1] must be channels / groups = {channels} / {groups} = {channels // groups}, "
             f"got {filter_channels} (x {x_shape}, weight {weight_shape})"
         )
-    strides = _integers(operation, "stride", stride, dimensions, 1)
-    dilations = _integers(operation, "dilation", dilation, dimensions, 1)
+    strides = read_integers(operation, "stride", stride, dimensions, 1)
+    dilations = read_integers(operation, "dilation", dilation, dimensions, 1)
     extents = tuple(d * (r - 1) + 1 for d, r in zip(dilations, kernel, strict=True))
-    pads = _padding(operation, padding, tuple(spatial), extents, strides)
+    pads = read_padding(operation, padding, tuple(spatial), extents, strides)
     output = []
     for size, extent, step, (before, after) in zip(spatial, extents, strides, pads, strict=True):
         if size + before + after < extent:
@@ -242,7 +245,9 @@ def _conv_geometry(
                 f"padding ({before}, {after}) < {extent} (x {x_shape}, weight {weight_shape}, dilation {dilations})"
             )
         output.append((size + before + after - extent) // step + 1)
-    _check_plane(operation, tuple(spatial), pads)
+    check_plane(operation, tuple(spatial), pads)
+    # One tap has nothing to dilate.
+    dilations = tuple(d if r > 1 else 1 for d, r in zip(dilations, kernel, strict=True))
     return ConvGeometry(
         batch,
         channels,
@@ -250,7 +255,7 @@ def _conv_geometry(
         tuple(spatial),
         tuple(kernel),
         tuple(output),
-        strides,
+        within(strides, spatial, pads),
         pads,
         dilations,
         groups,
@@ -262,11 +267,11 @@ def _conv_geometry(
 def _pool_geometry(
     operation: str, x_shape: tuple[int, ...], window: Any, stride: Any, padding: Any, ceil_mode: bool
 ) -> PoolGeometry:
-    dimensions = _dimensions(operation, x_shape)
+    dimensions = spatial_dimensions(operation, x_shape)
     batch, channels, *spatial = x_shape
-    windows = _integers(operation, "window", window, dimensions, 1)
-    strides = windows if stride is None else _integers(operation, "stride", stride, dimensions, 1)
-    pads = _padding(operation, padding, tuple(spatial), windows, strides)
+    windows = read_integers(operation, "window", window, dimensions, 1)
+    strides = windows if stride is None else read_integers(operation, "stride", stride, dimensions, 1)
+    pads = read_padding(operation, padding, tuple(spatial), windows, strides)
     output = []
     for size, extent, step, (before, after) in zip(spatial, windows, strides, pads, strict=True):
         if max(before, after) >= extent:
@@ -280,91 +285,12 @@ def _pool_geometry(
                 f"padding ({before}, {after}) < {extent} (x {x_shape})"
             )
         count = -(-room // step) + 1 if ceil_mode else room // step + 1
-        if ceil_mode and (count - 1) * step >= size + before:
-            count -= 1
-        # With strides larger than the window, trailing padding could hold a window that covers nothing real.
+        # No window starts in the trailing padding, where it would cover nothing real.
         while (count - 1) * step >= size + before:
             count -= 1
         output.append(count)
         if count < 1:
             raise ShapeError(f"{operation}: no window fits size {size} with window {extent}, padding {before, after}")
-    _check_plane(operation, tuple(spatial), pads)
+    check_plane(operation, tuple(spatial), pads)
+    strides, windows = within(strides, spatial, pads), within(windows, spatial, pads)
     return PoolGeometry(batch, channels, tuple(spatial), windows, tuple(output), strides, pads)
-
-
-def _shape(operation: str, name: str, shape: Sequence[int]) -> tuple[int, ...]:
-    try:
-        sizes = tuple(operator.index(size) for size in shape)
-    except TypeError:
-        raise ShapeError(f"{operation}: the shape of {name} must be a sequence of ints, got {shape!r}") from None
-    if sizes and min(sizes) < 0:
-        raise ShapeError(f"{operation}: the shape of {name} must not have negative sizes, got {sizes}")
-    return sizes
-
-
-def _dimensions(operation: str, x_shape: tuple[int, ...]) -> int:
-    dimensions = len(x_shape) - 2
-    if not 1 <= dimensions <= 3:
-        raise ShapeError(f"{operation}: x must be (N, C, L), (N, C, H, W) or (N, C, D, H, W), got shape {x_shape}")
-    return dimensions
-
-
-def _freeze(option: Any) -> Any:
-    """Lists become tuples, so that options can be keys of a cache."""
-    if isinstance(option, list | tuple):
-        return tuple(_freeze(item) for item in option)
-    return option if isinstance(option, str) or option is None else _index(option)
-
-
-def _index(value: Any) -> Any:
-    """A Python int where `value` is an integer (NumPy's included), else its text, which no rule accepts."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        return repr(value)
-
-
-def _integers(operation: str, name: str, value: Any, dimensions: int, least: int) -> tuple[int, ...]:
-    value = _freeze(value)
-    values = value if isinstance(value, tuple) else (value,) * dimensions
-    if len(values) != dimensions or not all(isinstance(v, int) and v >= least for v in values):
-        each = "an int" if dimensions == 1 else f"an int or {dimensions} ints"
-        raise ShapeError(f"{operation}: {name} must be {each} of at least {least}, got {value}")
-    return values
-
-
-def _padding(
-    operation: str, padding: Any, input_: tuple[int, ...], extents: tuple[int, ...], strides: tuple[int, ...]
-) -> Pairs:
-    """Padding as one (before, after) pair per dimension.
-
-    "same" gives ceil(input / stride) outputs, with the odd element of padding after.
-    """
-    dimensions = len(input_)
-    if padding == "valid":
-        return ((0, 0),) * dimensions
-    if padding == "same":
-        totals = [
-            max((-(-size // step) - 1) * step + extent - size, 0)
-            for size, extent, step in zip(input_, extents, strides, strict=True)
-        ]
-        return tuple((total // 2, total - total // 2) for total in totals)
-    items = padding if isinstance(padding, tuple) else (padding,) * dimensions
-    pairs = tuple(item if isinstance(item, tuple) else (item, item) for item in items)
-    if len(pairs) != dimensions or not all(
-        len(pair) == 2 and all(isinstance(v, int) and v >= 0 for v in pair) for pair in pairs
-    ):
-        raise ShapeError(
-            f"{operation}: padding must be an int, an int or (before, after) pair for each of {dimensions} dimensions, "
-            f'"valid" or "same", none negative, got {padding!r}'
-        )
-    return pairs
-
-
-def _check_plane(operation: str, input_: tuple[int, ...], padding: Pairs) -> None:
-    plane = math.prod(size + before + after for size, (before, after) in zip(input_, padding, strict=True))
-    if plane > LARGEST_PLANE:
-        raise ShapeError(
-            f"{operation}: the padded plane of one channel has {plane} elements, more than {LARGEST_PLANE} "
-            f"(input {input_}, padding {padding})"
-        )

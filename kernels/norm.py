@@ -11,6 +11,7 @@ from typing import Any
 from cnn.kernels.buffers import empty
 from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written
 from cnn.kernels.errors import ShapeError
+from cnn.kernels.options import check_flag, check_number
 
 
 def batch_norm_forward(
@@ -35,12 +36,18 @@ def batch_norm_forward(
     channels = _channels(operation, "x", x)
     for name, array in (("weight", weight), ("bias", bias)):
         check_shape(operation, name, array, (channels,))
-    for name, array in (("running_mean", running_mean), ("running_var", running_var)):
+    for name, array, other in (
+        ("running_mean", running_mean, running_var),
+        ("running_var", running_var, running_mean),
+    ):
         check_shape(operation, name, array, (channels,))
-        check_written(operation, name, array, x, weight, bias)
+        if check_flag(operation, "training", training):
+            check_written(operation, name, array, x, weight, bias, other)
+    momentum = check_number(operation, "momentum", momentum)
+    eps = check_number(operation, "eps", eps, least=0)
     if training and channels and x.size == channels:
         raise ShapeError(f"{operation}: training needs more than one value per channel, got x {x.shape}")
-    y, saved = empty(x.shape, x.dtype), empty((2, channels), x.dtype)
+    y, saved = empty(x.shape, x.dtype, like=x), empty((2, channels), x.dtype, like=x)
     module = backend_module(operation, "norm", x, max(x.ndim - 2, 1))
     module.batch_norm_forward(x, weight, bias, running_mean, running_var, training, momentum, eps, y, saved)
     return y, saved
@@ -57,8 +64,8 @@ def batch_norm_backward(grad_output: Any, x: Any, weight: Any, saved: Any) -> tu
     check_shape(operation, "grad_output", grad_output, x.shape)
     check_shape(operation, "weight", weight, (channels,))
     check_shape(operation, "saved", saved, (2, channels))
-    grad_x = empty(x.shape, x.dtype)
-    grad_weight, grad_bias = empty((channels,), x.dtype), empty((channels,), x.dtype)
+    grad_x = empty(x.shape, x.dtype, like=x)
+    grad_weight, grad_bias = empty((channels,), x.dtype, like=x), empty((channels,), x.dtype, like=x)
     module = backend_module(operation, "norm", x, max(x.ndim - 2, 1))
     module.batch_norm_backward(grad_output, x, weight, saved, grad_x, grad_weight, grad_bias)
     return grad_x, grad_weight, grad_bias

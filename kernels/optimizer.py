@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written
 from cnn.kernels.errors import ShapeError
+from cnn.kernels.options import check_flag, check_number
 
 
 def sgd_update(
@@ -33,8 +36,11 @@ def sgd_update(
     """
     operation = "sgd_update"
     _check(operation, value, gradient, velocity=velocity)
+    numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+    rate, keep, decay = (check_number(operation, name, number) for name, number in numbers.items())
+    nesterov = check_flag(operation, "nesterov", nesterov)
     module = backend_module(operation, "optimizer", value)
-    module.sgd_update(value, gradient, velocity, lr, momentum, nesterov, weight_decay)
+    module.sgd_update(value, gradient, velocity, rate, keep, nesterov, decay)
 
 
 def adam_update(
@@ -56,10 +62,20 @@ def adam_update(
     """
     operation = "adam_update"
     _check(operation, value, gradient, mean=mean, square=square)
-    if step < 1:
-        raise ShapeError(f"{operation}: step must be at least 1, got {step}")
+    count = check_number(operation, "step", step, least=1)
+    numbers = {"lr": lr, "eps": eps, "weight_decay": weight_decay}
+    rate, eps, decay = (check_number(operation, name, number) for name, number in numbers.items())
+    decoupled = check_flag(operation, "decoupled", decoupled)
+    betas = _betas(operation, betas)
     module = backend_module(operation, "optimizer", value)
-    module.adam_update(value, gradient, mean, square, step, lr, betas, eps, weight_decay, decoupled)
+    module.adam_update(value, gradient, mean, square, count, rate, betas, eps, decay, decoupled)
+
+
+def _betas(operation: str, betas: Any) -> tuple[float, float]:
+    pair = betas if isinstance(betas, list | tuple) and len(betas) == 2 else (None, None)
+    if not all(isinstance(beta, int | float | np.number) and 0 <= beta < 1 for beta in pair):
+        raise ShapeError(f"{operation}: betas must be two numbers from 0 to below 1, got {betas!r}")
+    return float(pair[0]), float(pair[1])
 
 
 def _check(operation: str, value: Any, gradient: Any, **state: Any) -> None:
@@ -70,6 +86,6 @@ def _check(operation: str, value: Any, gradient: Any, **state: Any) -> None:
     check_written(operation, "value", value, gradient, *state.values())
     for name, array in state.items():
         check_shape(operation, name, array, value.shape)
-        check_written(operation, name, array, gradient)
+        check_written(operation, name, array, gradient, *(other for key, other in state.items() if key != name))
         if not array.flags.c_contiguous:
             raise ShapeError(f"{operation}: {name} must be contiguous")

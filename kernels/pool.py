@@ -6,15 +6,17 @@ size up and drops a window that would start outside the input and its leading pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cnn.kernels.buffers import empty, filled
-from cnn.kernels.dispatch import backend_module, check_arrays, check_labels, check_shape
+from cnn.kernels.dispatch import backend_module, check_arrays, check_labels, check_shape, readable
 from cnn.kernels.errors import ShapeError
 from cnn.kernels.geometry import PoolGeometry
+from cnn.kernels.options import check_flag
 
 
 def max_pool_forward(
@@ -35,41 +37,66 @@ def max_pool_forward(
     check_arrays(operation, x=x)
     geometry = PoolGeometry.of(operation, x.shape, window, stride=stride, padding=padding, ceil_mode=ceil_mode)
     module = backend_module(operation, "pool", x, geometry.dimensions)
-    y, argmax = empty(geometry.y_shape, x.dtype), empty(geometry.y_shape, np.int32)
+    y, argmax = empty(geometry.y_shape, x.dtype, like=x), empty(geometry.y_shape, np.int32, like=x)
     module.max_pool_forward(x, geometry, y, argmax)
     return y, argmax
 
 
-def max_pool_backward(grad_output: Any, argmax: Any, input_shape: Sequence[int]) -> Any:
+def max_pool_backward(
+    grad_output: Any,
+    argmax: Any,
+    input_shape: Sequence[int],
+    *,
+    window: int | Sequence[int] | None = None,
+    stride: int | Sequence[int] | None = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+) -> Any:
     """Send each element of grad_output (N, C, *output) to where its maximum stood; overlapping windows add up.
 
-    Returns grad_x of `input_shape` (N, C, *spatial). Raises `ShapeError` (also for an argmax outside the plane),
-    `DTypeError`, `BackendError`.
+    window and the rest: those of `max_pool_forward`. A GPU gathers instead of scattering, and without them each
+    element of the input has to look at all outputs of its plane; the CPU needs argmax alone.
+    Returns grad_x of `input_shape` (N, C, *spatial). Raises `ShapeError` (also for an argmax outside the plane: on a
+    GPU it adds to nothing instead), `DTypeError`, `BackendError`.
     """
     operation = "max_pool_backward"
     check_arrays(operation, grad_output=grad_output)
     check_labels(operation, "argmax", argmax, grad_output)
     check_shape(operation, "argmax", argmax, grad_output.shape)
-    shape = PoolGeometry.of(operation, input_shape, 1).x_shape
-    if grad_output.ndim != len(shape) or grad_output.shape[:2] != shape[:2]:
-        raise ShapeError(
-            f"{operation}: grad_output must have the images and channels of the input {shape}, got {grad_output.shape}"
-        )
-    plane = int(np.prod(shape[2:]))
+    if window is None:
+        geometry = _any_window(operation, grad_output.shape, input_shape)
+    else:
+        geometry = PoolGeometry.of(operation, input_shape, window, stride=stride, padding=padding, ceil_mode=ceil_mode)
+        check_shape(operation, "grad_output", grad_output, geometry.y_shape)
+    plane = math.prod(geometry.input)
     # One pass over argmax, small beside the planes, is what it costs that no index can leave its plane.
-    if argmax.size and (argmax.min() < 0 or argmax.max() >= plane):
+    if readable(argmax) and argmax.size and (argmax.min() < 0 or argmax.max() >= plane):
         raise ShapeError(
             f"{operation}: argmax must lie in 0..{plane - 1}, got values from {argmax.min()} to {argmax.max()}"
         )
-    module = backend_module(operation, "pool", grad_output, len(shape) - 2)
+    module = backend_module(operation, "pool", grad_output, geometry.dimensions)
     return filled(
         operation,
         None,
-        shape,
+        geometry.x_shape,
         grad_output.dtype,
         (grad_output,),
-        lambda grad_x: module.max_pool_backward(grad_output, argmax, grad_x),
+        lambda grad_x: module.max_pool_backward(grad_output, argmax, geometry, grad_x),
     )
+
+
+def _any_window(operation: str, y_shape: tuple[int, ...], input_shape: Sequence[int]) -> PoolGeometry:
+    """Windows so large that each of them, wherever it lies, covers the whole plane."""
+    batch, channels, *input_ = PoolGeometry.of(operation, input_shape, 1).x_shape
+    if len(y_shape) != len(input_) + 2 or y_shape[:2] != (batch, channels):
+        raise ShapeError(
+            f"{operation}: grad_output must have the images and channels of the input {(batch, channels, *input_)}, "
+            f"got {y_shape}"
+        )
+    output = y_shape[2:]
+    windows = tuple(size + count - 1 for size, count in zip(input_, output, strict=True))
+    padding = tuple((count - 1, count - 1) for count in output)
+    return PoolGeometry(batch, channels, tuple(input_), windows, output, (1,) * len(output), padding)
 
 
 def avg_pool_forward(
@@ -87,6 +114,7 @@ def avg_pool_forward(
     divided by the number of real elements. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "avg_pool_forward"
+    include_pad = check_flag(operation, "count_include_pad", count_include_pad)
     check_arrays(operation, x=x)
     geometry = PoolGeometry.of(operation, x.shape, window, stride=stride, padding=padding, ceil_mode=ceil_mode)
     module = backend_module(operation, "pool", x, geometry.dimensions)
@@ -96,7 +124,7 @@ def avg_pool_forward(
         geometry.y_shape,
         x.dtype,
         (x,),
-        lambda y: module.avg_pool_forward(x, geometry, bool(count_include_pad), y),
+        lambda y: module.avg_pool_forward(x, geometry, include_pad, y),
     )
 
 
@@ -115,6 +143,7 @@ def avg_pool_backward(
     Returns grad_x of `input_shape` (N, C, *spatial). Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "avg_pool_backward"
+    include_pad = check_flag(operation, "count_include_pad", count_include_pad)
     check_arrays(operation, grad_output=grad_output)
     geometry = PoolGeometry.of(operation, input_shape, window, stride=stride, padding=padding, ceil_mode=ceil_mode)
     check_shape(operation, "grad_output", grad_output, geometry.y_shape)
@@ -125,5 +154,5 @@ def avg_pool_backward(
         geometry.x_shape,
         grad_output.dtype,
         (grad_output,),
-        lambda grad_x: module.avg_pool_backward(grad_output, geometry, bool(count_include_pad), grad_x),
+        lambda grad_x: module.avg_pool_backward(grad_output, geometry, include_pad, grad_x),
     )

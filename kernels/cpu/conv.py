@@ -36,7 +36,16 @@ def conv_input_gradient(grad_output: Array, weight: Array, geometry: ConvGeometr
     _correlate(input_gradient_plan(geometry), grad_output, weight, None, out)
 
 
-def conv_kernel_gradient(x: Array, grad_output: Array, geometry: ConvGeometry, deterministic: bool, out: Array) -> None:
+def conv_kernel_gradient(
+    x: Array,
+    grad_output: Array,
+    geometry: ConvGeometry,
+    deterministic: bool,
+    out: Array,
+    grad_bias: Array | None,
+) -> None:
+    if grad_bias is not None:
+        conv_bias_gradient(grad_output, grad_bias)
     plan = kernel_gradient_plan(geometry)
     filters, rows = plan.tile
     x, grad_output = _flat(x), _flat(grad_output)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import REORDERED, jit
 from cnn.kernels.cpu.threads import share
 
@@ -33,7 +34,7 @@ def batch_norm_forward(
     flat_x, flat_y = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
     if training and x.size:
         n = images * pixels
-        biased = np.empty(channels, np.float32)
+        biased = buffers.empty(channels, np.float32)
         share(lambda *part: _statistics(flat_x, images, channels, pixels, saved[0], biased, *part), channels)
         running_mean += np.float32(momentum) * (saved[0] - running_mean)
         running_var += np.float32(momentum) * (biased * np.float32(n / (n - 1)) - running_var)

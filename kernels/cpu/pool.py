@@ -27,7 +27,7 @@ def max_pool_forward(x: Array, geometry: PoolGeometry, out: Array, argmax: Array
     _share(geometry, lambda *part: loop(_flat(x), *_sizes(geometry), out.reshape(-1), argmax.reshape(-1), *part))
 
 
-def max_pool_backward(grad_output: Array, argmax: Array, out: Array) -> None:
+def max_pool_backward(grad_output: Array, argmax: Array, _geometry: PoolGeometry, out: Array) -> None:
     planes = math.prod(out.shape[:2])
     flat_grad, flat_argmax, flat_out = _flat(grad_output), _flat(argmax), out.reshape(-1)
     sizes = math.prod(grad_output.shape[2:]), math.prod(out.shape[2:])

@@ -59,7 +59,7 @@ def scratch(slot: str, size: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     """
     arrays = _local.__dict__
     if slot not in arrays or arrays[slot].size < size:
-        arrays[slot] = buffers.empty(size, np.float32)
+        arrays[slot] = buffers.allocate(size, np.float32)
     array: np.ndarray[Any, np.dtype[np.float32]] = arrays[slot]
     return array[:size]
 

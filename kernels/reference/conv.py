@@ -41,7 +41,16 @@ def conv_forward(
         getattr(activations, f"{activation}_forward")(y, out)
 
 
-def conv_kernel_gradient(x: Array, grad_output: Array, geometry: ConvGeometry, deterministic: bool, out: Array) -> None:
+def conv_kernel_gradient(
+    x: Array,
+    grad_output: Array,
+    geometry: ConvGeometry,
+    deterministic: bool,
+    out: Array,
+    grad_bias: Array | None,
+) -> None:
+    if grad_bias is not None:
+        conv_bias_gradient(grad_output, grad_bias)
     padded = np.pad(x, ((0, 0), (0, 0), *geometry.padding))
     # Images and pixels are summed over: pixels as one axis, since an ellipsis has to survive in einsum.
     pixels = math.prod(geometry.output)

@@ -23,7 +23,7 @@ def max_pool_forward(x: Array, geometry: PoolGeometry, out: Array, argmax: Array
         out[(..., *p)] = np.take_along_axis(planes, winner[..., None], axis=-1)[..., 0]
 
 
-def max_pool_backward(grad_output: Array, argmax: Array, out: Array) -> None:
+def max_pool_backward(grad_output: Array, argmax: Array, _geometry: PoolGeometry, out: Array) -> None:
     images, channels, *sizes = grad_output.shape
     flat = (images, channels, math.prod(sizes))
     planes = np.zeros((images, channels, math.prod(out.shape[2:])), out.dtype)

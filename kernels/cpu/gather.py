@@ -1,0 +1,36 @@
+"""A normalised mini-batch from a data set of bytes; a thread takes a run of images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.threads import share
+
+Array = np.ndarray[Any, Any]
+
+# A thread costs more than it computes below about this many pixels.
+LEAST = 2**15
+
+
+def gather_batch(
+    images: Array, indices: Array, centre: tuple[float, ...], scale: tuple[float, ...], out: Array
+) -> None:
+    channels, pixels = images.shape[1], math.prod(images.shape[2:])
+    flat = np.ascontiguousarray(images).reshape(-1), out.reshape(-1)
+    factors = np.array(centre, np.float32), np.array(scale, np.float32)
+    least = max(LEAST // max(channels * pixels, 1), 1)
+    share(lambda *part: _gather(*flat, indices, *factors, channels, pixels, *part), len(indices), least)
+
+
+@jit()
+def _gather(images, y, indices, centre, scale, channels, pixels, first, last):
+    for b in range(first, last):
+        source = np.int64(indices[b])
+        for c in range(channels):
+            for i in range(pixels):
+                pixel = np.float32(images[(source * channels + c) * pixels + i])
+                y[(b * channels + c) * pixels + i] = (pixel - centre[c]) * scale[c]

@@ -1,0 +1,117 @@
+"""One valid call of every public function: what tests of bad calls, odd layouts and repeated runs start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cnn import kernels
+
+Array = np.ndarray[Any, Any]
+Arguments = dict[str, Any]
+
+# 17 images: one more than a vector of 16 holds. MANY: enough for several threads in every operation.
+FEW, MANY = 17, 400
+FILTERS = (6, 2, 3, 3)
+CONV: Arguments = {"stride": 2, "padding": ((1, 1), (2, 1)), "groups": 2, "mode": "convolution"}
+POOL: Arguments = {"window": 3, "stride": 2, "padding": 1}
+CLASSES = 10
+PLANE = 7 * 6
+
+
+def _uniform(rng: np.random.Generator, dtype: Any) -> Callable[..., Array]:
+    return lambda *shape: rng.uniform(-1, 1, shape).astype(dtype)
+
+
+def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int = FEW) -> Arguments:
+    """Fresh arguments, by name, of a valid call of the public function `name`; reals are drawn from [-1, 1]."""
+    input_, output, pooled = (images, 4, 7, 6), (images, 6, 4, 4), (images, 4, 4, 3)
+    weights = 200 * images + 1
+    rng = np.random.default_rng(seed)
+    real = _uniform(rng, dtype)
+    if name.endswith(("relu_forward", "sigmoid_forward", "tanh_forward")):
+        return {"x": real(*input_)}
+    if name.endswith(("relu_backward", "sigmoid_backward", "tanh_backward")):
+        return {"grad_output": real(*input_), "y": real(*input_)}
+    if name in ("softmax_cross_entropy", "hinge"):
+        scores = "logits" if name == "softmax_cross_entropy" else "scores"
+        return {scores: real(images, CLASSES), "labels": rng.integers(0, CLASSES, images)}
+    match name:
+        case "conv_forward":
+            return {"x": real(*input_), "weight": real(*FILTERS), "bias": real(6), **CONV}
+        case "conv_kernel_gradient":
+            grads = {"grad_output": real(*output), "grad_bias": real(6)}
+            return {"x": real(*input_), **grads, "weight_shape": FILTERS, **CONV}
+        case "conv_input_gradient":
+            return {"grad_output": real(*output), "weight": real(*FILTERS), "input_shape": input_, **CONV}
+        case "conv_bias_gradient":
+            return {"grad_output": real(*output)}
+        case "max_pool_forward" | "avg_pool_forward":
+            return {"x": real(*input_), **POOL}
+        case "max_pool_backward":
+            argmax = rng.integers(0, PLANE, pooled, dtype=np.int32)
+            return {"grad_output": real(*pooled), "argmax": argmax, "input_shape": input_}
+        case "avg_pool_backward":
+            return {"grad_output": real(*pooled), "input_shape": input_, **POOL}
+        case "add_bias":
+            return {"x": real(images, CLASSES), "bias": real(CLASSES), "activation": "tanh"}
+        case "bias_backward":
+            grads = {"grad_output": real(images, CLASSES), "grad_bias": real(CLASSES)}
+            return {**grads, "activation": "tanh", "y": real(images, CLASSES)}
+        case "count_correct":
+            return {"scores": real(images, CLASSES), "labels": rng.integers(0, CLASSES, images)}
+        case "gather_batch":
+            stored = rng.integers(0, 256, (5, 3, 7, 6), dtype=np.uint8)
+            normalize = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
+            return {"images": stored, "indices": rng.integers(0, 5, images), **normalize}
+        case "mean_squared_error":
+            return {"y": real(*input_), "target": real(*input_)}
+        case "batch_norm_forward":
+            running = {"running_mean": real(4), "running_var": real(4) + dtype(1.5)}
+            return {"x": real(*input_), "weight": real(4), "bias": real(4), **running, "training": True}
+        case "batch_norm_backward":
+            return {"grad_output": real(*input_), "x": real(*input_), "weight": real(4), "saved": real(2, 4)}
+        case "sgd_update":
+            state = {"velocity": real(weights)}
+            options = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}
+            return {"value": real(weights), "gradient": real(weights), **state, **options}
+        case "adam_update":
+            state = {"mean": real(weights), "square": real(weights) ** 2}
+            options = {"step": 3, "lr": 0.01, "weight_decay": 0.01, "decoupled": True}
+            return {"value": real(weights), "gradient": real(weights), **state, **options}
+    raise AssertionError(f"no call of {name} is written down here")
+
+
+NOT_OPERATIONS = {"backend", "BackendError", "ConvGeometry", "DTypeError", "PoolGeometry", "ShapeError"}
+OPERATIONS = sorted(set(kernels.__all__) - NOT_OPERATIONS)
+WITH_OUT = ("conv_forward", "conv_kernel_gradient", "conv_input_gradient")
+UPDATED_IN_PLACE = {
+    "add_bias": ("x",),
+    "bias_backward": ("grad_bias",),
+    "conv_kernel_gradient": ("grad_bias",),
+    "batch_norm_forward": ("running_mean", "running_var"),
+    "sgd_update": ("value", "velocity"),
+    "adam_update": ("value", "mean", "square"),
+}
+
+
+def inputs(name: str, given: Arguments) -> dict[str, Array]:
+    """The arrays among `given` that the function only reads."""
+    written = UPDATED_IN_PLACE.get(name, ())
+    return {key: value for key, value in given.items() if isinstance(value, np.ndarray) and key not in written}
+
+
+def returned(result: Any) -> tuple[Array, ...]:
+    """What a public function returned, as a tuple of arrays."""
+    if result is None:
+        return ()
+    return result if isinstance(result, tuple) else (result,)
+
+
+def results(name: str, given: Arguments) -> tuple[Array, ...]:
+    """All arrays that the call makes or changes."""
+    result = returned(getattr(kernels, name)(**given))
+    updated = (given[key] for key in UPDATED_IN_PLACE.get(name, ()))
+    return (*result, *(array for array in updated if array is not None))

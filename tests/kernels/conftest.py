@@ -1,0 +1,45 @@
+"""Stale memory shows, and one test body serves every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn import kernels
+from cnn.kernels import buffers
+
+BACKENDS = ("reference", "cpu")
+
+
+def poisoned(shape: Any, dtype: Any) -> Any:
+    """An array of NaN; of the largest number, which is no valid index anywhere, if it is of integers."""
+    dtype = np.dtype(dtype)
+    return np.full(shape, np.nan if dtype.kind == "f" else np.iinfo(dtype).max, dtype)
+
+
+@pytest.fixture(autouse=True)
+def _stale_memory_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Below `buffers.empty`, not in its place, so that it reaches modules that imported the function by its name.
+    monkeypatch.setattr(buffers, "np", SimpleNamespace(**{**vars(np), "empty": poisoned}))
+    # Working memory that threads keep from call to call: fresh in every call, so that it is poisoned every time.
+    monkeypatch.setattr("cnn.kernels.cpu.conv.scratch", lambda _slot, size: buffers.empty(size, np.float32))
+
+
+@pytest.fixture(params=BACKENDS, scope="session")
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of the backend that serves this test."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _in_that_backend(request: pytest.FixtureRequest) -> Iterator[None]:
+    # Apart from `backend`, so that hypothesis finds no function-scoped fixture among a test's own.
+    if "backend" not in request.fixturenames:
+        yield
+        return
+    with kernels.backend(request.getfixturevalue("backend")):
+        yield

@@ -1,0 +1,68 @@
+"""The CPU backend as it is on machines with narrower vectors than this one's.
+
+The width of a vector, and the number of registers, are fixed when the backend is imported: so in processes of their
+own, which are told that the CPU lacks what it has. Without this only people with such a machine would find a fault.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# llvmlite says which features there are, to the backend and to Numba. A feature that needs a missing one must go, too,
+# or LLVM turns the missing one on again.
+NARROW = """
+import sys
+from llvmlite import binding
+
+lanes, gone = int(sys.argv[1]), tuple(sys.argv[2].split(","))
+features = binding.get_host_cpu_features()
+for name in features:
+    if name.startswith(gone):
+        features[name] = False
+binding.get_host_cpu_features = lambda: features
+
+from cnn.kernels.cpu import simd
+assert lanes == simd.LANES, simd.LANES
+
+sys.path[:0] = sys.argv[3:]
+import test_conv_cpu as checks
+
+for batch in (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 1):
+    for groups in (1, 3):
+        checks.test_batches(batch, groups)
+for filters in range(1, 10):
+    checks.test_filters(filters, "convolution")
+for width in range(1, 18):
+    checks.test_output_widths(width, stride=1 + width % 2)
+for length in (1, 5, 6, 7, 16, 17):
+    checks.test_lengths_in_one_dimension(length, batch=lanes + 1)
+for group_filters in (1, 2, 5):
+    checks.test_groups(group_filters, group_channels=3)
+checks.test_depthwise(7)
+checks.test_strides_that_step_over_input(3)
+checks.test_an_image_that_is_not_a_number_spoils_no_other(2)
+print("all equal")
+"""
+AVX512 = "avx512,avx10,amx"
+AVX = "avx,fma,f16c,vaes,vpclmulqdq,gfni,sha512,sm3,sm4,xop"
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names features of x86 processors")
+@pytest.mark.parametrize(("lanes", "gone"), [(8, AVX512), (4, f"{AVX512},{AVX}")], ids=["8 lanes", "4 lanes"])
+def test_exact_with_narrower_vectors(lanes: int, gone: str) -> None:
+    here = Path(__file__).parent
+    result = subprocess.run(
+        [sys.executable, "-c", NARROW, str(lanes), gone, str(here), str(here.parent)],
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (result.returncode, result.stdout) == (0, "all equal\n"), result.stderr
