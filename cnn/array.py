@@ -40,10 +40,24 @@ def check_device(device: str) -> None:
 
 def move(x: Array, device: str) -> Array:
     """x on `device`: x itself where it lives there already, else a copy. Raises what `check_device` raises."""
-    check_device(device)
     if device_of(x) == device:
         return x
+    check_device(device)
     return _cupy().asarray(x) if device == "cuda" else _cupy().asnumpy(x)
+
+
+def fill(target: Array, values: np.ndarray[Any, Any]) -> None:
+    """Copy `values`, of the shape and dtype of `target`, into it, without memory of its own on a GPU."""
+    if device_of(target) == "cpu":
+        target[...] = values
+    else:
+        target.set(values)
+
+
+def free_memory() -> int:
+    """Bytes on the GPU that nobody has asked for yet."""
+    free, _ = _cupy().cuda.runtime.memGetInfo()
+    return int(free)
 
 
 def _cupy() -> Any:

@@ -39,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (NotImplementedError, RecursionError):
         raise  # RuntimeErrors by birth, bugs by nature
+    except MemoryError as error:
+        hint = "a smaller --batch-size needs less" if parsed.command == "train" else "--device cpu uses the host's"
+        return _fail(parsed, f"not enough memory: {error or 'Python has none left'}; {hint}", 1)
     except EXPECTED as error:
         return _fail(parsed, error, 1)
 
@@ -104,6 +107,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--target-accuracy", type=float, metavar="A", help="stop after the epoch that reaches it on the test images")
     add("--seed", type=int, metavar="N", help=f"decides every random number (default: {defaults.seed})")
     add("--device", choices=DEVICES, help=f"auto: the GPU if it can be used (default: {defaults.device})")
+    add("--deterministic", action="store_true", help="the same bits in every run on a GPU, too, a little slower")
     add("--limit", type=int, metavar="N", help="use the first N training images only")
     add("--checkpoint-every", type=int, metavar="STEPS", help=f"(default: {defaults.checkpoint_every}, and after each "
         "epoch)")  # fmt: skip
@@ -129,6 +133,6 @@ def _run(parsed: argparse.Namespace) -> int:
     return commands.info_command()
 
 
-def _fail(parsed: argparse.Namespace, error: Exception, status: int) -> int:
+def _fail(parsed: argparse.Namespace, error: Exception | str, status: int) -> int:
     print(f"cnn {parsed.command}: error: {error}", file=sys.stderr)
     return status

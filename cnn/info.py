@@ -39,23 +39,25 @@ def describe() -> list[tuple[str, str]]:
     ]
     lines += [(name, _version(name) or "not installed, but needed") for name in PACKAGES]
     lines += [("processor", _processor()), ("vector features", _vector_features()), ("threads", _threads())]
-    lines += [("compiled code", str(compiled_code_folder())), ("GPU", gpu_status()[1])]
+    usable, gpu = gpu_status()
+    lines += [("compiled code", str(compiled_code_folder())), ("GPU", gpu)]
+    if usable:
+        from cnn.kernels.cuda.compiler import cache_folder
+
+        lines += [("GPU kernels", str(cache_folder()))]
     missing = [f"{name}: for {use}; {how}" for name, how, use in OPTIONAL if find_spec(name) is None]
     lines += [("not installed" if number == 0 else "", text) for number, text in enumerate(missing)]
     return lines
 
 
 def gpu_status() -> tuple[bool, str]:
-    """Whether runs can use a GPU, and its name or why not and what to install."""
-    if not _gpu_kernels():
-        return False, f"not used: numba-cnn {cnn.__version__} has no GPU kernels ({_driver()[1]})"
+    """Whether runs can use a GPU, and its name and versions, or why not and what to install."""
     try:
         import cupy
     except ImportError as error:
         version, text = _driver()
-        extra = "cu13" if version >= 13000 else "cu12"
         why = f"CuPy is not installed ({text})" if find_spec("cupy") is None else f"CuPy does not load: {error}"
-        how = f': pip install "numba-cnn[{extra}]"' if version else ""
+        how = f': pip install "numba-cnn[{_extra(version)}]"' if version else ""
         return False, f"not used: {why}{how}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -63,10 +65,17 @@ def gpu_status() -> tuple[bool, str]:
         return False, f"not used: CuPy {cupy.__version__} finds no working driver: {error}"
     if not count:
         return False, f"not used: CuPy {cupy.__version__} finds no device"
+    driver, runtime = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
+    compiles, compiler = _gpu_compiler(driver)
+    if not compiles:
+        return False, f"not used: {compiler}"
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     memory = properties["totalGlobalMem"] / 2**30
     capability = f"{properties['major']}.{properties['minor']}"
-    return True, f"{properties['name'].decode()}, compute capability {capability}, {memory:.0f} GiB"
+    return True, (
+        f"{properties['name'].decode()}, compute capability {capability}, {memory:.0f} GiB; driver for CUDA "
+        f"{_cuda(driver)}, CuPy {cupy.__version__} for CUDA {_cuda(runtime)}, {compiler}"
+    )
 
 
 def compiled_code_folder() -> Path:
@@ -78,8 +87,30 @@ def compiled_code_folder() -> Path:
     return Path(FunctionCache(activation.relu_forward).cache_path)
 
 
-def _gpu_kernels() -> bool:
-    return find_spec("cnn.kernels.cuda") is not None and find_spec("cnn.kernels.cuda.conv_forward") is not None
+def _gpu_compiler(driver: int) -> tuple[bool, str]:
+    """Whether GPU kernels can be compiled for a driver of that version, and with what, or what is missing."""
+    install = f'pip install "numba-cnn[{_extra(driver)}]"'
+    numba_cuda = _version("numba-cuda")
+    if numba_cuda is None:
+        return False, f"numba-cuda, which compiles the GPU kernels, is not installed: {install}"
+    try:
+        from cuda.bindings import nvjitlink
+
+        major, minor = nvjitlink.version()
+    except (ImportError, RuntimeError) as error:  # no bindings, or no library that they bind
+        return False, f"nvJitLink, which links the GPU kernels, does not load ({error}): {install}"
+    if major > driver // 1000:
+        return False, f"nvJitLink {major}.{minor} makes code that the driver, for CUDA {_cuda(driver)}, is too old for"
+    return True, f"numba-cuda {numba_cuda}, nvJitLink {major}.{minor}"
+
+
+def _extra(driver: int) -> str:
+    return "cu13" if driver >= 13000 else "cu12"
+
+
+def _cuda(version: int) -> str:
+    """ "13.0" for 13000, as CUDA numbers its versions."""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _version(distribution: str) -> str | None:
@@ -125,5 +156,4 @@ def _driver() -> tuple[int, str]:
     version = ctypes.c_int(0)
     if library.cuDriverGetVersion(ctypes.byref(version)) or not version.value:
         return 0, "the NVIDIA driver does not answer"
-    major, minor = version.value // 1000, version.value % 1000 // 10
-    return version.value, f"the NVIDIA driver serves CUDA {major}.{minor}"
+    return version.value, f"the NVIDIA driver serves CUDA {_cuda(version.value)}"

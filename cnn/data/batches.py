@@ -89,11 +89,19 @@ class Batches:
             raise ValueError(f"start is 0 to {len(self)}, the number of batches, not {start}")
         return self._batches(number, start)
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """The order (N,) in which epoch `epoch` goes through the images."""
         count = len(self.dataset)
-        order = self._generator(ORDER, epoch).permutation(count) if self.shuffle else np.arange(count)
+        return self._generator(ORDER, epoch).permutation(count) if self.shuffle else np.arange(count)
+
+    def part(self, batch: int) -> slice:
+        """Which part of that order batch `batch` is."""
+        return slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        order = self.order(epoch)
         for batch in range(start, len(self)):
-            picked = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            picked = order[self.part(batch)]
             yield self._images(picked, epoch, batch), self.dataset.labels[picked]
 
     def _images(self, picked: NDArray[np.int64], epoch: int, batch: int) -> NDArray[np.float32]:

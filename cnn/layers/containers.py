@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from cnn.array import Array
+from cnn.array import Array, namespace
 from cnn.kernels import ShapeError
+from cnn.kernels.buffers import empty
 from cnn.layers.layer import Layer
 
 
@@ -77,14 +78,14 @@ class Residual(Layer):
         y = self.body.forward(x)
         around = x if self.shortcut is None else self.shortcut.forward(x)
         self._check_sum(y.shape, around.shape)
-        return y + around
+        return _sum(y, around)
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
         grad_x = self.body.backward(grad_output, needs_input_gradient=needs_input_gradient)
         around = grad_output
         if self.shortcut is not None:
             around = self.shortcut.backward(grad_output, needs_input_gradient=needs_input_gradient)
-        return grad_x + around if needs_input_gradient else None
+        return _sum(grad_x, around) if needs_input_gradient else None
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         around = shape if self.shortcut is None else self.shortcut.output_shape(shape)
@@ -108,6 +109,11 @@ def _check_layers(name: str, *layers: Layer) -> None:
         if id(layer) in seen:
             raise ValueError(f"{name}: {layer} is used twice; make a layer for each place")
         seen.add(id(layer))
+
+
+def _sum(a: Array, b: Array) -> Array:
+    """a + b, in an array that a training step may reuse."""
+    return namespace(a).add(a, b, out=empty(a.shape, a.dtype, like=a))
 
 
 def _listed(container: Layer) -> str:

@@ -49,20 +49,35 @@ class _Conv(Layer):
         self.bias = uniform((self.out_channels,), fan_in) if bias else None
 
     def forward(self, x: Array) -> Array:
+        return self.forward_activated(x, None)
+
+    def forward_activated(self, x: Array, activation: str | None) -> Array:
+        """As `forward`, with an activation in the same pass."""
         self._check_input(x, "N", self.in_channels, *self.spatial)
         bias = None if self.bias is None else self.bias.data
-        y = kernels.conv_forward(x, self.weight.data, bias, **self._options())
+        y = kernels.conv_forward(x, self.weight.data, bias, **self._options(), activation=activation)
         self._remember(x)
         return y
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
         (x,) = self._recall()
-        kernels.conv_kernel_gradient(x, grad_output, self.weight.shape, **self._options(), out=self.weight.grad)
-        if self.bias is not None:
-            self.bias.grad = kernels.conv_bias_gradient(grad_output)
+        kernels.conv_kernel_gradient(
+            x,
+            grad_output,
+            self.weight.shape,
+            **self._options(),
+            deterministic=self.deterministic,
+            out=self.weight.grad,
+            grad_bias=None if self.bias is None else self.bias.grad,
+        )
         if not needs_input_gradient:
             return None
         return kernels.conv_input_gradient(grad_output, self.weight.data, x.shape, **self._options())
+
+    def backward_activated(self, grad_output: Array, y: Array, activation: str, *, needs_input_gradient: bool) -> Array:
+        """As `backward`, from the gradient of y, what `forward_activated` returned."""
+        derivative = getattr(kernels, f"{activation}_backward")
+        return self.backward(derivative(grad_output, y), needs_input_gradient=needs_input_gradient)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         self._check_shape(shape, "N", self.in_channels, *self.spatial)

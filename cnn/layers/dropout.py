@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn.array import Array, device_of, move
+from cnn.array import Array, fill, namespace
+from cnn.kernels.buffers import empty
 from cnn.layers.arguments import shown
 from cnn.layers.layer import Layer
 from cnn.random import generator
@@ -28,15 +29,22 @@ class Dropout(Layer):
     def forward(self, x: Array) -> Array:
         if not self.training:
             return x
-        kept = generator().random(x.shape, np.float32) >= self.p
+        drawn = empty(x.shape, np.float32)
+        generator().random(dtype=np.float32, out=drawn)
         scale = 1 / (1 - self.p) if self.p < 1 else 0.0
-        mask = move(kept * x.dtype.type(scale), device_of(x))
+        mask = empty(x.shape, x.dtype, like=x)
+        fill(mask, (drawn >= self.p) * x.dtype.type(scale))
         self._remember(mask)
-        return x * mask
+        return _product(x, mask)
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
         (mask,) = self._recall()
-        return grad_output * mask
+        return _product(grad_output, mask)
 
     def _arguments(self) -> str:
         return shown(self.p)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a * b, in an array that a training step may reuse."""
+    return namespace(a).multiply(a, b, out=empty(a.shape, a.dtype, like=a))

@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 
 
 class Layer:
-    """The base of all layers. `training` is True at first, as in PyTorch: call `eval()` before inference."""
+    """The base of all layers. `training` is True at first, as in PyTorch: call `eval()` before inference.
+
+    deterministic: compute the same bits in every run on a GPU, too, at the cost of some speed; `TrainStep` sets it.
+    """
 
     buffer_names: ClassVar[tuple[str, ...]] = ()  # attributes that are state, but not learned
     training: bool = True
+    deterministic: bool = False
     _saved: tuple[Any, ...] | None = None
 
     def forward(self, x: Array) -> Array:

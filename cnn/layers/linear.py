@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cnn import kernels
 from cnn.array import Array, namespace
 from cnn.kernels import DTypeError, ShapeError
+from cnn.kernels.buffers import empty
 from cnn.layers.arguments import check_size, shown
 from cnn.layers.initial import uniform
 from cnn.layers.layer import Layer
@@ -23,25 +25,35 @@ class Linear(Layer):
         self.bias = uniform((self.out_features,), self.in_features) if bias else None
 
     def forward(self, x: Array) -> Array:
+        return self.forward_activated(x, None)
+
+    def forward_activated(self, x: Array, activation: str | None) -> Array:
+        """As `forward`, with an activation behind the bias, which the layer must have."""
         self._check_input(x, "N", self.in_features)
         self._check_dtype("x", x)
-        y = x @ self.weight.data.T
+        y = _product(x, self.weight.data.T)
         if self.bias is not None:
-            y += self.bias.data
+            kernels.add_bias(y, self.bias.data, activation=activation)
         self._remember(x)
         return y
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+        return self.backward_activated(grad_output, None, None, needs_input_gradient=needs_input_gradient)
+
+    def backward_activated(
+        self, grad_output: Array, y: Array | None, activation: str | None, *, needs_input_gradient: bool
+    ) -> Array:
+        """As `backward`, from the gradient of y, what `forward_activated` returned."""
         (x,) = self._recall()
         if grad_output.shape != (len(x), self.out_features):
             raise ShapeError(
                 f"{self}: grad_output must be {(len(x), self.out_features)}, got {tuple(grad_output.shape)}"
             )
         self._check_dtype("grad_output", grad_output)
-        namespace(x).matmul(grad_output.T, x, out=self.weight.grad)
         if self.bias is not None:
-            grad_output.sum(axis=0, out=self.bias.grad)
-        return grad_output @ self.weight.data if needs_input_gradient else None
+            grad_output = kernels.bias_backward(grad_output, self.bias.grad, activation=activation, y=y)
+        namespace(x).matmul(grad_output.T, x, out=self.weight.grad)
+        return _product(grad_output, self.weight.data) if needs_input_gradient else None
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         self._check_shape(shape, "N", self.in_features)
@@ -53,3 +65,9 @@ class Linear(Layer):
 
     def _arguments(self) -> str:
         return shown(self.in_features, self.out_features, bias=(self.bias is not None, True))
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a b, in an array that a training step may reuse; on a GPU by cuBLAS."""
+    product = empty((a.shape[0], b.shape[1]), a.dtype, like=a)
+    return namespace(a).matmul(a, b, out=product)

@@ -64,7 +64,7 @@ class _MaxPool(_Pool):
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
         argmax, shape = self._recall()
-        return kernels.max_pool_backward(grad_output, argmax, shape)
+        return kernels.max_pool_backward(grad_output, argmax, shape, window=self.kernel_size, **self._options())
 
     def _arguments(self) -> str:
         return self._shown()

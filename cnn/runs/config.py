@@ -32,7 +32,8 @@ class TrainConfig:
     model: a built-in name or "file.py:function". data: a name or a path for `cnn.data.load`. lr: the peak rate of the
     one-cycle schedule, the first rate of the others. momentum: of SGD, with Nesterov's step unless it is 0. limit: only
     the first so many training images. target_accuracy: in 0..1, training stops after the epoch that reaches it on the
-    test images. checkpoint_every: steps. lr, momentum and weight_decay default to `OPTIMIZER_DEFAULTS`.
+    test images. deterministic: the same bits in every run on a GPU, too. checkpoint_every: steps. lr, momentum and
+    weight_decay default to `OPTIMIZER_DEFAULTS`.
 
     Raises `ConfigError` naming the option, the rule and the value.
     """
@@ -50,6 +51,7 @@ class TrainConfig:
     target_accuracy: float | None = None
     seed: int = 0
     device: str = "auto"
+    deterministic: bool = False
     checkpoint_every: int = 200
     limit: int | None = None
 
@@ -68,6 +70,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "checkpoint_every"):
             _check_integer(name, getattr(self, name), 1)
         _check_integer("seed", self.seed, 0)
+        if not isinstance(self.deterministic, bool):
+            raise ConfigError(f"--deterministic must be true or false, got {self.deterministic!r}")
         if self.limit is not None:
             _check_integer("limit", self.limit, 1)
         _check_number("lr", self.lr, "above 0", lambda lr: lr > 0)

@@ -5,15 +5,15 @@ p = softmax(model(x));  predicted = argmax p;  loss = -log p[label]
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.array import move
-from cnn.data import Batch, Batches, Dataset, Normalize
+from cnn.array import Array, move, namespace
+from cnn.data import Batches, Dataset, Normalize
 from cnn.layers import Layer
 
 # Wide enough for every vector lane; the activations of resnet8 on CIFAR images still fit in some 70 MB.
@@ -70,22 +70,26 @@ def evaluation_batches(dataset: Dataset, normalize: Normalize) -> Batches:
     return Batches(dataset, BATCH_SIZE, shuffle=False, normalize=normalize)
 
 
-def evaluate(model: Layer, batches: Iterable[Batch], classes: int, device: str = "cpu") -> Evaluation:
-    """Run `model` in eval mode over `batches`; its mode is put back, also when something is raised.
+def evaluate(model: Layer, batches: Iterable[tuple[Array, Array]], classes: int) -> Evaluation:
+    """Run `model` in eval mode over `batches`, which lie where it does; its mode is put back, also after an error.
 
     Raises ValueError for no images at all or outputs that are not (N, classes), and what the model raises.
     """
     was_training = model.training
     model.eval()
     try:
-        judged = [_judge(_outputs(model, x, classes, device), labels) for x, labels in batches]
+        judged = [(_outputs(model, x, classes), labels) for x, labels in batches]
     finally:
         if was_training:
             model.train()
     if not judged:
         raise ValueError("evaluate: there are no images")
-    labels, predicted, probability, losses = (np.concatenate(parts) for parts in zip(*judged, strict=True))
-    return Evaluation(labels, predicted, probability, losses, classes)
+    # Only now: reading back after each batch would make a GPU wait for the host, and the host for the GPU.
+    outputs, labels = (_read(parts) for parts in zip(*judged, strict=True))
+    logs = log_softmax(outputs)
+    rows = np.arange(len(labels))
+    predicted = logs.argmax(axis=1)
+    return Evaluation(labels, predicted, np.exp(logs[rows, predicted]), -logs[rows, labels], classes)
 
 
 def log_softmax(outputs: NDArray[Any]) -> NDArray[np.float64]:
@@ -95,16 +99,14 @@ def log_softmax(outputs: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def _outputs(model: Layer, x: NDArray[np.float32], classes: int, device: str) -> NDArray[Any]:
-    outputs: NDArray[Any] = move(model(move(x, device)), "cpu")
+def _outputs(model: Layer, x: Array, classes: int) -> Array:
+    outputs = model(x)
     if outputs.shape != (len(x), classes):
         raise ValueError(f"the model must return shape {(len(x), classes)} for {len(x)} images, got {outputs.shape}")
     return outputs
 
 
-def _judge(outputs: NDArray[Any], labels: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-    """Labels, predictions, their probabilities and the losses, each (N,)."""
-    logs = log_softmax(outputs)
-    rows = np.arange(len(labels))
-    predicted = logs.argmax(axis=1)
-    return labels, predicted, np.exp(logs[rows, predicted]), -logs[rows, labels]
+def _read(parts: Sequence[Array]) -> NDArray[Any]:
+    """One array of all, on the host."""
+    together: NDArray[Any] = move(namespace(parts[0]).concatenate(parts), "cpu")
+    return together

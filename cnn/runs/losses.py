@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.array import device_of, move, namespace
+from cnn.array import device_of, move
 
 
 class NonFiniteError(RuntimeError):
@@ -29,8 +29,7 @@ class LossWindow:
 
     def append(self, loss: Any, images: int) -> None:
         """Note the loss, an array of shape () on any device, of a step of `images` images."""
-        if device_of(loss) != device_of(self._losses):
-            self._losses = namespace(loss).asarray(self._losses)
+        self._losses = move(self._losses, device_of(loss))
         self._losses[self._count] = loss
         self._images[self._count] = images
         self._count += 1

@@ -22,6 +22,8 @@ from cnn.runs.assemble import (
 )
 from cnn.runs.checkpoint import Checkpoint
 from cnn.runs.config import TrainConfig
+from cnn.runs.evaluate import evaluation_batches
+from cnn.runs.feed import feed
 from cnn.runs.losses import LossWindow
 from cnn.runs.network import Network
 
@@ -66,10 +68,14 @@ class Session:
             augment=make_transforms(config),
             normalize=self.network.normalize,
         )
+        self.feed = feed(self.batches, device)
+        self.test_feed = feed(evaluation_batches(self.test_images, self.network.normalize), device)
         self.model = self.network.build().to(device).train()
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.schedule = make_schedule(config, self.optimizer, self.total_steps)
-        self.train_step = cnn.TrainStep(self.model, cnn.CrossEntropyLoss(), self.optimizer)
+        self.train_step = cnn.TrainStep(
+            self.model, cnn.CrossEntropyLoss(), self.optimizer, deterministic=config.deterministic
+        )
         self.window = LossWindow(REPORT_EVERY)
         self.position = Position()
 

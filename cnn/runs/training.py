@@ -12,11 +12,10 @@ from time import perf_counter
 
 import numpy as np
 
-from cnn.array import move
 from cnn.runs.atomic import remove_temporaries, sync_folder
 from cnn.runs.checkpoint import Checkpoint, clear_leftovers, list_checkpoints, write_checkpoint
 from cnn.runs.display import Display
-from cnn.runs.evaluate import Evaluation, evaluate, evaluation_batches
+from cnn.runs.evaluate import Evaluation, evaluate
 from cnn.runs.folder import checkpoints_of
 from cnn.runs.interrupt import Interrupt, Interrupted
 from cnn.runs.losses import NonFiniteError
@@ -82,9 +81,9 @@ class _Loop:
         session, position = self.session, self.position
         self.since_epoch.restart()
         self.since_line.restart()
-        for x, labels in self.interrupt.between(session.batches.epoch(position.epoch, position.batch)):
+        for x, labels in self.interrupt.between(session.feed.epoch(position.epoch, position.batch)):
             position.lr = session.optimizer.lr
-            loss = session.train_step(move(x, session.device), move(labels, session.device))
+            loss = session.train_step(x, labels)
             if session.schedule is not None:
                 session.schedule.step()
             session.window.append(loss, len(labels))
@@ -122,9 +121,8 @@ class _Loop:
 
     def _evaluate(self) -> Evaluation:
         session = self.session
-        batches = evaluation_batches(session.test_images, session.network.normalize).epoch(0)
-        classes = len(session.network.classes)
-        evaluation = evaluate(session.model, self.interrupt.between(batches), classes, session.device)
+        batches = self.interrupt.between(session.test_feed.epoch(0))
+        evaluation = evaluate(session.model, batches, len(session.network.classes))
         if not math.isfinite(evaluation.loss):
             raise NonFiniteError(f"the test loss is {evaluation.loss} after step {self.position.step}")
         return evaluation

@@ -61,6 +61,25 @@ def test_cuda_without_a_gpu(folder: Path, capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().err == "cnn train: error: --device cuda: not used: no driver\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("train --data shapes.npz", "a smaller --batch-size needs less"),
+        ("evaluate runs/x", "--device cpu uses the host's"),
+    ],
+)
+def test_too_little_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, hint: str
+) -> None:
+    def fails(*arguments: object, **options: object) -> int:
+        raise MemoryError("Out of memory allocating 3,584 bytes")
+
+    monkeypatch.setattr(f"cnn.runs.commands.{command.split()[0]}_command", fails)
+    assert main(command.split()) == 1
+    error = f"error: not enough memory: Out of memory allocating 3,584 bytes; {hint}\n"
+    assert capsys.readouterr().err == f"cnn {command.split()[0]}: {error}"
+
+
 @pytest.mark.parametrize("arguments", ["", "trane", "train --epochs x", "train --schedule linear", "predict runs/x"])
 def test_what_argparse_refuses(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:

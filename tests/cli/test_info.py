@@ -11,23 +11,42 @@ from typing import Any
 
 import pytest
 
-import cnn
 from cnn import info
+
+LOAD = ctypes.CDLL
 
 
 @pytest.fixture(autouse=True)
-def gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the CUDA kernels were there, and neither CuPy nor a driver."""
-    monkeypatch.setattr(info, "_gpu_kernels", lambda: True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were what compiles GPU kernels, and neither CuPy nor a driver."""
     monkeypatch.setitem(sys.modules, "cupy", None)
     set_driver(monkeypatch, None)
+    set_compiler(monkeypatch, (13, 5))
+
+
+def set_compiler(monkeypatch: pytest.MonkeyPatch, nvjitlink: tuple[int, int] | Exception | None) -> None:
+    """numba-cuda with that version of nvJitLink, or with what comes of loading it; None for no numba-cuda."""
+
+    def version() -> tuple[int, int]:
+        if not isinstance(nvjitlink, tuple):
+            assert nvjitlink is not None
+            raise nvjitlink
+        return nvjitlink
+
+    versions = {} if nvjitlink is None else {"numba-cuda": "0.30.4"}
+    monkeypatch.setattr(info, "_version", versions.get)
+    bindings: Any = ModuleType("cuda.bindings")
+    bindings.nvjitlink = SimpleNamespace(version=version)
+    monkeypatch.setitem(sys.modules, "cuda", ModuleType("cuda"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
 
 
 def set_driver(monkeypatch: pytest.MonkeyPatch, version: int | None) -> None:
     """A libcuda that serves CUDA `version`; None for no such library, 0 for one that does not answer."""
 
-    def load(name: str) -> Any:
-        assert name == "libcuda.so.1"
+    def load(name: str, *arguments: Any, **options: Any) -> Any:
+        if name != "libcuda.so.1":  # somebody else's: a test may be the first to import Numba
+            return LOAD(name, *arguments, **options)
         if version is None:
             raise OSError("cannot open shared object file")
 
@@ -58,6 +77,8 @@ def set_cupy(monkeypatch: pytest.MonkeyPatch, devices: int | None) -> None:
         runtime=SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
             getDeviceCount=count,
+            driverGetVersion=lambda: 13010,
+            runtimeGetVersion=lambda: 13000,
             getDeviceProperties=lambda number: properties,
         )
     )
@@ -66,7 +87,28 @@ def set_cupy(monkeypatch: pytest.MonkeyPatch, devices: int | None) -> None:
 
 def test_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     set_cupy(monkeypatch, 1)
-    assert info.gpu_status() == (True, "NVIDIA H100, compute capability 9.0, 80 GiB")
+    assert info.gpu_status() == (
+        True,
+        "NVIDIA H100, compute capability 9.0, 80 GiB; driver for CUDA 13.1, CuPy 14.2 for CUDA 13.0, "
+        "numba-cuda 0.30.4, nvJitLink 13.5",
+    )
+
+
+@pytest.mark.parametrize(
+    ("nvjitlink", "words"),
+    [
+        (None, 'numba-cuda, which compiles the GPU kernels, is not installed: pip install "numba-cnn[cu13]"'),
+        (ImportError("no module"), 'nvJitLink, which links the GPU kernels, does not load (no module): pip install "'),
+        (RuntimeError("no library"), "nvJitLink, which links the GPU kernels, does not load (no library): "),
+        ((14, 0), "nvJitLink 14.0 makes code that the driver, for CUDA 13.1, is too old for"),
+    ],
+)
+def test_a_gpu_that_nothing_can_be_compiled_for(monkeypatch: pytest.MonkeyPatch, nvjitlink: Any, words: str) -> None:
+    set_cupy(monkeypatch, 1)
+    set_compiler(monkeypatch, nvjitlink)
+    usable, text = info.gpu_status()
+    assert not usable
+    assert text.startswith(f"not used: {words}")
 
 
 @pytest.mark.parametrize(("devices", "why"), [(0, "finds no device"), (None, "finds no working driver: cudaError")])
@@ -92,15 +134,6 @@ def test_no_cupy(monkeypatch: pytest.MonkeyPatch, driver: int | None, words: str
     usable, text = info.gpu_status()
     assert not usable
     assert text.endswith(words)
-
-
-def test_no_gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(info, "_gpu_kernels", lambda: False)
-    set_cupy(monkeypatch, 1)
-    assert info.gpu_status() == (
-        False,
-        f"not used: numba-cnn {cnn.__version__} has no GPU kernels (there is no NVIDIA driver on this machine)",
-    )
 
 
 def test_missing_packages_come_with_their_use_and_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def test_what_is_given_stays() -> None:
         ({"target_accuracy": 99}, "--target-accuracy must be a number above 0, up to 1, got 99"),
         ({"optimizer": "lion"}, "--optimizer must be one of sgd, adam, adamw, got 'lion'"),
         ({"schedule": "linear"}, "--schedule must be one of"),
+        ({"deterministic": 1}, "--deterministic must be true or false, got 1"),
         ({"device": "tpu"}, "--device must be one of auto, cpu, cuda, got 'tpu'"),
         ({"augment": ("crop", "spin")}, "--augment must be one of crop, flip, shift, got 'spin'"),
         ({"augment": ("crop", "crop")}, "--augment names each kind once"),
@@ -56,7 +57,7 @@ def test_each_rule_has_its_message(settings: dict[str, Any], message: str) -> No
 
 
 def test_json_keeps_everything() -> None:
-    config = TrainConfig(lr=0.1 + 0.2, augment=("flip", "shift"), target_accuracy=0.9, limit=5)
+    config = TrainConfig(lr=0.1 + 0.2, augment=("flip", "shift"), target_accuracy=0.9, limit=5, deterministic=True)
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
