@@ -5,13 +5,24 @@ BIN := $(VENV)/bin
 # Further extras that the tests should find, e.g. make test WITH="torch onnx".
 WITH :=
 
-.PHONY: train test lint types format clean
+.PHONY: train test simulator codegen emulated lint types format clean
 
 train: $(VENV)/plots.installed
 	$(BIN)/cnn train $(ARGS)
 
 test: $(VENV)/test.installed $(WITH:%=$(VENV)/%.installed)
 	$(BIN)/python -m pytest $(ARGS)
+
+# The three runs of the CUDA backend that need no GPU. They install CUDA's Python packages: give them a VENV of their own.
+simulator: $(VENV)/test.installed $(VENV)/cu13.installed
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/simulator $(ARGS)
+
+codegen: $(VENV)/dev.installed $(VENV)/cu13.installed
+	$(BIN)/python -m pytest tests/codegen $(ARGS)
+
+# Needs an emulator of PTX and a stand-in for CuPy on PYTHONPATH, before the real one; on a GPU: pytest -m gpu.
+emulated: $(VENV)/dev.installed $(VENV)/cu13.installed
+	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest tests/ptxsim tests/gpu $(ARGS)
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .
@@ -37,5 +48,5 @@ $(VENV)/%.installed: pyproject.toml | $(BIN)/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-cuda build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

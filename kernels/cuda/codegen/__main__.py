@@ -1,0 +1,81 @@
+"""The command line of the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from cnn.kernels.errors import BackendError
+from cnn.kernels.suites import SUITES
+
+DESCRIPTION = "What the compilers made of every kernel of the built-in networks. Needs numba-cuda, and no GPU."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        from cnn.kernels.cuda.compiler import SIMULATED, TARGETS
+    except BackendError as error:
+        print(f"codegen: {error}", file=sys.stderr)
+        return 1
+    options = _parser(TARGETS).parse_args(arguments)
+    if SIMULATED:
+        print("codegen: the simulator compiles nothing: unset NUMBA_ENABLE_CUDASIM", file=sys.stderr)
+        return 1
+    from cnn.kernels.cuda.codegen import tables
+    from cnn.kernels.cuda.codegen.launches import training_step
+    from cnn.kernels.cuda.codegen.rows import rows
+
+    suites = list(SUITES) if options.suite == "all" else [options.suite]
+    estimates: list[Any] = []
+    try:
+        if options.estimate:
+            from cnn.kernels.cuda.codegen.estimate import estimates_of
+
+            estimates = [estimate for suite in suites for estimate in estimates_of(suite)]
+        kernels = rows(suites, options.sm)
+    except BackendError as error:
+        print(f"codegen: {error}", file=sys.stderr)
+        return 1
+    steps = {suite: training_step(SUITES[suite]) for suite in suites}
+    if options.json:
+        launched = {
+            suite: [{"layer": work.layer, "purpose": work.purpose, "name": work.name} for work in step]
+            for suite, step in steps.items()
+        }
+        figures = [{**asdict(estimate), "ratio": estimate.ratio} for estimate in estimates]
+        print(json.dumps({"rows": list(map(asdict, kernels)), "steps": launched, "estimates": figures}, indent=1))
+        return 0
+    print(tables.kernels(kernels))
+    for suite, step in steps.items():
+        print(tables.step(suite, SUITES[suite].batch, step))
+    if estimates:
+        print(tables.estimates(estimates))
+    return 0
+
+
+def _parser(targets: tuple[int, ...]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m cnn.kernels.cuda.codegen", description=DESCRIPTION)
+    parser.add_argument("--suite", choices=[*SUITES, "all"], default="all", help="whose layers (default: all)")
+    parser.add_argument(
+        "--sm",
+        type=int,
+        nargs="+",
+        choices=targets,
+        default=targets,
+        metavar="CC",
+        help=f"compute capabilities, 90 for 9.0, of {', '.join(map(str, targets))} (default: all)",
+    )
+    parser.add_argument("--json", action="store_true", help="rows, launches of a step and estimates as JSON")
+    parser.add_argument(
+        "--estimate",
+        action="store_true",
+        help="also estimate times on an H100; needs the emulator ptxsim on PYTHONPATH",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

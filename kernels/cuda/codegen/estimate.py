@@ -1,0 +1,139 @@
+"""Estimates from the emulator ptxsim, which executes the compiled kernels and counts what a GPU would do.
+
+A lower bound of a launch's time from its counters, for an H100. Never a measurement.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from cnn.kernels.cuda import conv_direct, conv_kernel_gradient, conv_product
+from cnn.kernels.cuda.compiler import compile_kernel
+from cnn.kernels.cuda.conv_phase import ConvPhase, forward_phase, input_gradient_phases
+from cnn.kernels.cuda.launch import Launch
+from cnn.kernels.errors import BackendError
+from cnn.kernels.geometry import ConvGeometry
+from cnn.kernels.suites import SUITES
+
+GPU, SM = "H100", 90
+FLOPS = 59.3e12  # 132 multiprocessors x 128 lanes x 2 x 1.755 GHz
+BYTES = 3.35e12  # a second
+
+# Blocks of a grid that are emulated; they do alike, and stand for the rest.
+BLOCKS = 8
+
+Array = Any
+Call = tuple[Launch, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one pass of a convolution. Times in seconds; wavefronts and sectors over their ideal."""
+
+    layer: str
+    purpose: str
+    seconds: float
+    lower_bound: float
+    bound_by: str
+    wavefronts: float
+    sectors: float
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds / self.lower_bound
+
+
+def estimates_of(suite: str) -> Iterator[Estimate]:
+    """Of the convolution passes of a training step. Raises `BackendError` without ptxsim."""
+    images = SUITES[suite].batch
+    for number, layer in enumerate(SUITES[suite].convolutions):
+        geometry = layer.conv(images)
+        x, y, weight, bias = (
+            np.ones(shape, np.float32)
+            for shape in (geometry.x_shape, geometry.y_shape, geometry.weight_shape, geometry.filters)
+        )
+        passes = {"forward": forward_calls(geometry, x, weight, bias, y)}
+        if number > 0:
+            passes["input gradient"] = input_gradient_calls(geometry, y, weight, x)
+        passes["kernel gradient"] = kernel_gradient_calls(geometry, x, y, weight, bias, deterministic=False)
+        for purpose, calls in passes.items():
+            yield estimate(f"{suite}.{layer.name}", purpose, geometry, calls)
+
+
+def estimate(layer: str, purpose: str, geometry: ConvGeometry, calls: list[Call]) -> Estimate:
+    reports = [run(launch, *arguments, blocks=BLOCKS, check=False) for launch, arguments in calls]
+    found = [report.estimate(GPU) for report in reports]
+    longest, counters = max(
+        zip(found, (report.counters for report in reports), strict=True), key=lambda e: e[0].seconds
+    )
+    x, y, weight = (math.prod(shape) for shape in (geometry.x_shape, geometry.y_shape, geometry.weight_shape))
+    shared = [f"shared_{way}_wavefronts" for way in ("load", "store")]
+    return Estimate(
+        layer=layer,
+        purpose=purpose,
+        seconds=sum(e.seconds for e in found),
+        lower_bound=max(2 * y * weight / geometry.filters / FLOPS, 4 * (x + y + weight) / BYTES),
+        bound_by=longest.bound,
+        wavefronts=sum(counters[n] for n in shared) / max(sum(counters[f"{n}_ideal"] for n in shared), 1),
+        sectors=counters["global_load_sectors"] / max(counters["global_load_sectors_ideal"], 1),
+    )
+
+
+def run(launch: Launch, *arguments: Any, blocks: int | None = None, **options: Any) -> Any:
+    """Emulate a launch on NumPy arrays, which it updates, or its first `blocks` blocks: ptxsim's report."""
+    try:
+        ptxsim = import_module("ptxsim")
+    except ImportError as error:
+        raise BackendError("estimates need the emulator ptxsim: put its folder on PYTHONPATH") from error
+    os.environ["CNN_CUDA_KEEP_PTX"] = "1"
+    text = compile_kernel(launch.kernel, SM).path.with_suffix(".ptx").read_text()
+    if blocks is not None and math.prod(launch.grid) > blocks:
+        options["blocks"] = (0, blocks)
+    return ptxsim.run(text, None, launch.grid, launch.block, arguments, launch.kernel.shared_bytes, **options)
+
+
+def forward_calls(geometry: ConvGeometry, x: Array, weight: Array, bias: Array | None, y: Array) -> list[Call]:
+    """The launches of a pass with their arguments, NumPy arrays; here and below."""
+    return _phase_calls(forward_phase(geometry, bias is not None, None), geometry.batch, x, weight, bias, y)
+
+
+def input_gradient_calls(geometry: ConvGeometry, grad_output: Array, weight: Array, grad_x: Array) -> list[Call]:
+    return [
+        call
+        for phase in input_gradient_phases(geometry)
+        for call in _phase_calls(phase, geometry.batch, grad_output, weight, None, grad_x)
+    ]
+
+
+def kernel_gradient_calls(
+    geometry: ConvGeometry, x: Array, grad_output: Array, grad_weight: Array, grad_bias: Array, deterministic: bool
+) -> list[Call]:
+    phase = forward_phase(geometry, True, None)
+    plan = conv_kernel_gradient.plan(phase, geometry.batch, deterministic)
+    overlays, run_length = np.uint32(geometry.batch * phase.pixels), np.uint32(plan.run)
+    if plan.add is None:
+        return [(plan.gradient, (x, grad_output, grad_weight, grad_bias, overlays, run_length))]
+    workspace = np.full(plan.workspace, np.nan, np.float32)
+    return [
+        (plan.gradient, (x, grad_output, workspace, workspace, overlays, run_length)),
+        (plan.add, (workspace, grad_weight, grad_bias, np.uint32(plan.runs))),
+    ]
+
+
+def _phase_calls(
+    phase: ConvPhase, images: int, source: Array, weight: Array, bias: Array | None, target: Array
+) -> list[Call]:
+    pixels = np.uint32(images * phase.pixels)
+    bias = weight if bias is None else bias
+    if phase.sources <= conv_direct.THIN:
+        return [(conv_direct.plan(phase, images), (source, weight, bias, target, pixels))]
+    plan = conv_product.plan(phase, images)
+    packed = np.full(plan.packed, np.nan, np.float32)
+    return [(plan.pack, (weight, packed)), (plan.product, (source, packed, bias, target, pixels))]

@@ -1,0 +1,147 @@
+"""What a compiled kernel consists of, read from its PTX and, where nvdisasm is installed, from its machine code (SASS).
+
+PTX tells the widths of memory accesses and the use of doubles: ptxas neither merges loads nor changes types. Machine
+code tells what is issued.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+from cnn.kernels.cuda.compiler import Binary
+
+_LOAD = re.compile(r"\bld\.(?:\w+\.)*?(shared|global)\.(?:\w+\.)*?(?:v(\d)\.)?[a-z](\d+)\s")
+_LOCAL = re.compile(r"\b(?:ld|st)\.(?:\w+\.)*?local\.")
+_ATOMIC = re.compile(r"(RED|ATOMS|ATOMG|ATOM)\b")
+_LABEL = re.compile(r"\s*(\.L_[\w.]+):")
+_INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);")
+_TARGET = re.compile(r"`\((\.L_[\w.]+)\)")
+
+
+@dataclass(frozen=True)
+class Code:
+    """shared_loads, global_loads: bits of an access -> how many the program has. The rest is None without nvdisasm:
+    ffma_share: of the hottest loop's instructions. atomics: opcode -> how many the program has.
+    """
+
+    f64_instructions: int
+    local_accesses: int
+    shared_loads: Mapping[int, int]
+    global_loads: Mapping[int, int]
+    ffma_share: float | None = None
+    atomics: Mapping[str, int] | None = None
+
+
+def read_code(binary: Binary) -> Code:
+    """What `binary`, compiled with its PTX kept, consists of: read once, then from a file beside it."""
+    file = binary.path.with_suffix(".code.json")
+    made_by = [_reader(), nvdisasm() is not None]
+    try:
+        known = json.loads(file.read_text())
+        if known.pop("made_by") == made_by:
+            loads = {name: {int(k): n for k, n in known.pop(name).items()} for name in ("shared_loads", "global_loads")}
+            return Code(**known, **loads)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    code = Code(**read_ptx(binary.path.with_suffix(".ptx").read_text()), **_disassembled(binary.path))
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({**asdict(code), "made_by": made_by}))
+    temporary.replace(file)
+    return code
+
+
+def read_ptx(text: str) -> dict[str, object]:
+    lines = [line.strip() for line in text.splitlines()]
+    instructions = [line for line in lines if not line.startswith((".", "//"))]
+    loads: dict[str, Counter[int]] = {"shared": Counter(), "global": Counter()}
+    for line in instructions:
+        for space, vector, bits in _LOAD.findall(line):
+            loads[space][int(vector or 1) * int(bits)] += 1
+    return {
+        "f64_instructions": sum(".f64" in line for line in instructions),
+        "local_accesses": sum(bool(_LOCAL.search(line)) for line in instructions),
+        "shared_loads": dict(sorted(loads["shared"].items())),
+        "global_loads": dict(sorted(loads["global"].items())),
+    }
+
+
+def read_sass(text: str) -> dict[str, object]:
+    code = [row for row in _instructions(text) if row[1] != "NOP"]  # padding
+    hottest = _hottest(code)
+    ffma = sum(opcode.split(".")[0] == "FFMA" for _, opcode, _ in hottest)
+    atomics = Counter(match.group(1) for _, opcode, _ in code if (match := _ATOMIC.match(opcode)))
+    return {"ffma_share": ffma / len(hottest) if hottest else 0.0, "atomics": dict(sorted(atomics.items()))}
+
+
+@cache
+def nvdisasm() -> Path | None:
+    """NVIDIA's disassembler: on the path, or in the wheel `nvidia-cuda-nvdisasm`, which puts it on no path."""
+    found = shutil.which("nvdisasm")
+    if found:
+        return Path(found)
+    for folder in sys.path:
+        for candidate in sorted(Path(folder).glob("nvidia/*/bin/nvdisasm")) if folder else ():
+            if not os.access(candidate, os.X_OK):  # pip leaves that bit out of some wheels' programs
+                candidate.chmod(candidate.stat().st_mode | stat.S_IXUSR)
+            return candidate
+    return None
+
+
+def _disassembled(cubin: Path) -> dict[str, object]:
+    tool = nvdisasm()
+    if tool is None:
+        return {}
+    done = subprocess.run([tool, "--print-code", cubin], capture_output=True, text=True, check=True)
+    return read_sass(done.stdout)
+
+
+@cache
+def _reader() -> str:
+    return sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+Rows = list[tuple[int, str, int | None]]  # (address, opcode, address that a branch goes to)
+
+
+def _hottest(code: Rows) -> Rows:
+    """The largest innermost loop; the whole program where most of its FFMA stand outside of that, unrolled."""
+    loops = [(target, address) for address, _, target in code if target is not None and target < address]
+    loops = [
+        (first, last)
+        for first, last in loops
+        if not any((first, last) != (a, b) and first <= a and b <= last for a, b in loops)
+    ]
+    first, last = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, -1))
+    inside = [row for row in code if first <= row[0] <= last]
+    return inside if 2 * _ffma(inside) >= _ffma(code) else code
+
+
+def _ffma(code: Rows) -> int:
+    return sum(opcode.split(".")[0] == "FFMA" for _, opcode, _ in code)
+
+
+def _instructions(text: str) -> Iterator[tuple[int, str, int | None]]:
+    rows, labels, waiting = [], {}, []
+    for line in text.splitlines():
+        if label := _LABEL.match(line):
+            waiting.append(label.group(1))
+        elif instruction := _INSTRUCTION.match(line):
+            address, opcode = int(instruction.group(1), 16), instruction.group(2)
+            labels.update(dict.fromkeys(waiting, address))
+            waiting.clear()
+            target = _TARGET.search(instruction.group(3)) if opcode.startswith("BRA") else None
+            rows.append((address, opcode, target.group(1) if target else None))
+    for address, opcode, target in rows:
+        yield address, opcode, labels.get(target) if target else None

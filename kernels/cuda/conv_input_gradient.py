@@ -1,0 +1,19 @@
+"""The input gradient: the full convolution of the output gradient with the rotated filter, phase by phase.
+
+Each phase (see `geometry.Phase`) is a forward convolution of the output gradient: no multiplication with an inserted
+zero is made, and every element of the input gradient belongs to one phase.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn.kernels.cuda.conv_forward import run_phase
+from cnn.kernels.cuda.conv_phase import check_sizes, input_gradient_phases
+from cnn.kernels.geometry import ConvGeometry
+
+
+def conv_input_gradient(grad_output: Any, weight: Any, geometry: ConvGeometry, out: Any) -> None:
+    check_sizes("conv_input_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    for phase in input_gradient_phases(geometry):
+        run_phase(phase, geometry.batch, grad_output, weight, None, out)

@@ -1,0 +1,113 @@
+"""A convolution as the kernels see it: sources gathered for targets, for one phase of the targets.
+
+    target[n, g, m, i, j] = bias[g, m] + sum over channels c and taps (a, b) of
+                            weight[g, m, c, r(a), s(b)] * source[n, g, c, h(i) + a dh, w(j) + b dw]
+
+The forward pass is one such phase with the input as source; the input gradient is one for each remainder of the input
+position by the stride, with the output gradient as source (see `geometry.Phase`). All numbers here are constants of
+the compiled kernel; only the number of images is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from cnn.kernels.errors import ShapeError
+from cnn.kernels.geometry import ConvGeometry, Phase
+
+# Indices are 32-bit: an array may have as many elements as they can tell apart, with room for a tile beyond the end.
+LARGEST_ARRAY = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ConvPhase:
+    """One phase. sources, targets: channels of one group. Weight strides count elements."""
+
+    groups: int
+    sources: int
+    targets: int
+    source_size: tuple[int, int]
+    target_size: tuple[int, int]
+    vertical: Phase
+    horizontal: Phase
+    source_stride: int  # from one source channel's weights to the next
+    target_stride: int
+    kernel: tuple[int, int]
+    flipped: bool
+    bias: bool = False
+    activation: str | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Targets in a plane of this phase."""
+        return self.vertical.size * self.horizontal.size
+
+    @property
+    def groups_stride(self) -> int:
+        """From one group's weights to the next."""
+        return self.sources * self.targets * self.kernel[0] * self.kernel[1]
+
+    @property
+    def taps(self) -> int:
+        return self.vertical.taps * self.horizontal.taps
+
+    @property
+    def covers(self) -> bool:
+        """Whether this phase is all of the target, so that its pixels lie as they are counted."""
+        return self.pixels == self.target_size[0] * self.target_size[1]
+
+
+def forward_phase(geometry: ConvGeometry, bias: bool, activation: str | None) -> ConvPhase:
+    g = geometry.two_dimensional()
+    taps = g.kernel[0] * g.kernel[1]
+    channels = g.channels // g.groups
+    return ConvPhase(
+        groups=g.groups,
+        sources=channels,
+        targets=g.filters // g.groups,
+        source_size=(g.input[0], g.input[1]),
+        target_size=(g.output[0], g.output[1]),
+        vertical=g.forward_phase(0),
+        horizontal=g.forward_phase(1),
+        source_stride=taps,
+        target_stride=channels * taps,
+        kernel=(g.kernel[0], g.kernel[1]),
+        flipped=g.flipped,
+        bias=bias,
+        activation=activation,
+    )
+
+
+def input_gradient_phases(geometry: ConvGeometry) -> list[ConvPhase]:
+    g = geometry.two_dimensional()
+    taps = g.kernel[0] * g.kernel[1]
+    channels = g.channels // g.groups
+    return [
+        ConvPhase(
+            groups=g.groups,
+            sources=g.filters // g.groups,
+            targets=channels,
+            source_size=(g.output[0], g.output[1]),
+            target_size=(g.input[0], g.input[1]),
+            vertical=vertical,
+            horizontal=horizontal,
+            source_stride=channels * taps,
+            target_stride=taps,
+            kernel=(g.kernel[0], g.kernel[1]),
+            flipped=g.flipped,
+        )
+        for vertical, horizontal in product(g.input_gradient_phases(0), g.input_gradient_phases(1))
+    ]
+
+
+def check_sizes(operation: str, *shapes: tuple[int, ...]) -> None:
+    """Raise `ShapeError` for an array with more elements than 32-bit indices reach."""
+    for shape in shapes:
+        size = 1
+        for length in shape:
+            size *= length
+        if size > LARGEST_ARRAY:
+            raise ShapeError(
+                f"{operation}: the cuda backend takes arrays of up to {LARGEST_ARRAY} elements, got {shape}"
+            )

@@ -1,0 +1,300 @@
+"""The convolution of forward pass and input gradient as an implicit matrix product of weights and overlays.
+
+The sum stands in `conv_phase`. Rows of the product are the target's channels of one group, columns its pixels
+(n, i, j), and the reduction runs over taps outside and channels inside: an address then moves by a constant, and one
+padding test serves a whole step of `depth` channels.
+
+A block owns rows x columns of the product, a thread 8 x 8 (or 4 x 4) of them in registers, a warp 4 x 8 threads. Each
+step brings `depth` channels of one tap into shared memory, while the step before is multiplied from the other half of
+it. Weights come packed, tile by tile as blocks read them; `pack_weights` does that first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from cnn.kernels.cuda import activation as activations
+from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, pointer, uint32
+from cnn.kernels.cuda.conv_phase import ConvPhase
+from cnn.kernels.cuda.intrinsics import load4, store4
+from cnn.kernels.cuda.launch import Launch
+from cnn.kernels.cuda.tile import add_outer, unpack, zeros
+
+# Blocks that fill 132 multiprocessors twice over; with fewer, half as wide tiles make more of them.
+FULL_GRID = 264
+
+PACK_THREADS = 128
+
+
+@dataclass(frozen=True)
+class Tile:
+    """rows x columns of a block, depth of a step, and side of a thread's square of sums."""
+
+    rows: int
+    columns: int
+    depth: int
+    side: int
+
+    @property
+    def threads(self) -> int:
+        return self.rows * self.columns // self.side**2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The two launches of a phase, and the size of the packed weights between them."""
+
+    pack: Launch  # arguments: weight, packed weights
+    product: Launch  # arguments: source, packed weights, bias, target, images * pixels
+    packed: int
+
+
+def plan(phase: ConvPhase, images: int, tile: Tile | None = None) -> Plan:
+    """The launches for `images` images, with the tile that `choose_tile` picks where none is given."""
+    tile = tile or choose_tile(phase, images)
+    row_tiles = -(-phase.targets // tile.rows)
+    columns = -(-images * phase.pixels // tile.columns)
+    packed = phase.groups * row_tiles * _steps(phase, tile) * tile.depth * tile.rows
+    return Plan(
+        pack=Launch(_pack(phase, tile), (-(-packed // PACK_THREADS),), (PACK_THREADS,)),
+        product=Launch(_product(phase, tile), (columns, phase.groups * row_tiles), (tile.threads,)),
+        packed=packed,
+    )
+
+
+def choose_tile(phase: ConvPhase, images: int) -> Tile:
+    """As many rows as there are targets to fill them, and wide while the grid fills a large GPU twice."""
+    if SIMULATED:
+        return Tile(16, 32, 4, 4)
+    if phase.targets <= 16:
+        return Tile(16, 64, 8, 4)
+    wide, narrow = (
+        (Tile(32, 256, 8, 8), Tile(32, 128, 8, 8))
+        if phase.targets <= 32
+        else (
+            Tile(64, 128, 8, 8),
+            Tile(64, 64, 8, 8),
+        )
+    )
+    blocks = -(-images * phase.pixels // wide.columns) * -(-phase.targets // wide.rows) * phase.groups
+    return wide if blocks >= FULL_GRID else narrow
+
+
+def _steps(phase: ConvPhase, tile: Tile) -> int:
+    return phase.taps * -(-phase.sources // tile.depth)
+
+
+@cache
+def _pack(phase: ConvPhase, tile: Tile) -> Kernel:
+    """Weights as blocks read them: [group][tile of rows][tap][chunk of channels][channel][row], zeros where none is."""
+    ROWS, DEPTH, CHUNKS = tile.rows, tile.depth, -(-phase.sources // tile.depth)
+    ROW_TILES, TAPS, TAPS_RIGHT = -(-phase.targets // tile.rows), phase.taps, phase.horizontal.taps
+    PACKED = phase.groups * ROW_TILES * TAPS * CHUNKS * DEPTH * ROWS
+    SOURCES, TARGETS = phase.sources, phase.targets
+    SOURCE_STRIDE, TARGET_STRIDE, GROUP_STRIDE = phase.source_stride, phase.target_stride, phase.groups_stride
+    KERNEL_H, KERNEL_W = phase.kernel
+    R, R_STEP, S, S_STEP = phase.vertical.tap, phase.vertical.tap_step, phase.horizontal.tap, phase.horizontal.tap_step
+    FLIPPED = phase.flipped
+
+    def pack_weights(weight, packed):
+        """A thread writes one packed weight."""
+        i = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
+        if i < uint32(PACKED):
+            row = i % uint32(ROWS)
+            channel = i // uint32(ROWS) % uint32(DEPTH)
+            step = i // uint32(ROWS * DEPTH)
+            channel = uint32(step % uint32(CHUNKS) * uint32(DEPTH) + channel)
+            tap = step // uint32(CHUNKS) % uint32(TAPS)
+            tile_number = step // uint32(CHUNKS * TAPS)
+            row = uint32(tile_number % uint32(ROW_TILES) * uint32(ROWS) + row)
+            group = tile_number // uint32(ROW_TILES)
+            r = uint32(R) + tap // uint32(TAPS_RIGHT) * uint32(R_STEP)
+            s = uint32(S) + tap % uint32(TAPS_RIGHT) * uint32(S_STEP)
+            if FLIPPED:
+                r = uint32(KERNEL_H - 1) - r
+                s = uint32(KERNEL_W - 1) - s
+            value = float32(0)
+            if row < uint32(TARGETS) and channel < uint32(SOURCES):
+                at = group * uint32(GROUP_STRIDE) + row * uint32(TARGET_STRIDE) + channel * uint32(SOURCE_STRIDE)
+                value = weight[uint32(at + r * uint32(KERNEL_W) + s)]
+            packed[i] = value
+
+    real = pointer(float32)
+    return Kernel("pack_weights", pack_weights, (real, real), PACK_THREADS)
+
+
+@cache
+def _product(phase: ConvPhase, tile: Tile) -> Kernel:
+    vertical, horizontal = phase.vertical, phase.horizontal
+    ROWS, COLUMNS, DEPTH, SIDE, THREADS = tile.rows, tile.columns, tile.depth, tile.side, tile.threads
+    # A warp is 4 x 8 threads, or as many rows of threads as the block has.
+    WARP_ROWS = min(4, ROWS // SIDE)
+    WARP_COLUMNS = 32 // WARP_ROWS
+    ROW_WARPS = ROWS // SIDE // WARP_ROWS
+    ROW_GAP, COLUMN_GAP = ROWS * 4 // SIDE, COLUMNS * 4 // SIDE
+    OWN = COLUMNS // THREADS  # pixels whose source a thread loads
+    QUADS = -(-DEPTH * ROWS // 4 // THREADS)  # 128-bit loads of weights of a thread
+    TILE_WEIGHTS = DEPTH * ROWS
+    STEPS, CHUNKS = _steps(phase, tile), -(-phase.sources // DEPTH)
+    SUMS, RUNS = SIDE * SIDE, SIDE // 4
+    HALF = DEPTH * (ROWS + COLUMNS)
+    BUFFER = 2 * HALF
+    OWN_VALUES, QUAD_VALUES = OWN * DEPTH, QUADS * 4
+    WHOLE_CHUNKS, WHOLE_ROWS = phase.sources % DEPTH == 0, phase.targets % ROWS == 0
+    SOURCES, TARGETS, GROUPS, ROW_TILES = phase.sources, phase.targets, phase.groups, -(-phase.targets // ROWS)
+    (H, W), (TARGET_H, TARGET_W) = phase.source_size, phase.target_size
+    PLANE, PIXELS, J = H * W, phase.pixels, horizontal.size
+    # Four pixels in a row then lie in one image, side by side, at a multiple of 16 bytes.
+    TOGETHER = PIXELS % 4 == 0 and phase.covers
+    # Positions before the source wrap around to huge ones: one comparison tests both ends.
+    H_START, H_STRIDE, W_START, W_STRIDE = (
+        number % 2**32 for number in (vertical.start, vertical.stride, horizontal.start, horizontal.stride)
+    )
+    DOWN, RIGHT, TAPS_RIGHT = vertical.shift % 2**32, horizontal.shift % 2**32, horizontal.taps
+    FIRST_H, STEP_H, FIRST_W, STEP_W = vertical.first, vertical.step, horizontal.first, horizontal.step
+    BIAS = phase.bias
+
+    @device
+    def identity(x):
+        return x
+
+    activate = identity if phase.activation is None else getattr(activations, phase.activation)
+
+    def conv_product(source, weights, bias, target, pixels):
+        shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # two halves, of weights and then source each
+        sums = cuda.local.array(SUMS, float32)
+        top = cuda.local.array(OWN, uint32)
+        left = cuda.local.array(OWN, uint32)
+        base = cuda.local.array(OWN, uint32)
+        values = cuda.local.array(OWN_VALUES, float32)
+        quads = cuda.local.array(QUAD_VALUES, float32)
+
+        thread = uint32(cuda.threadIdx.x)
+        group = uint32(cuda.blockIdx.y) // uint32(ROW_TILES)
+        row_tile = uint32(cuda.blockIdx.y) % uint32(ROW_TILES)
+        column_tile = uint32(cuda.blockIdx.x) * uint32(COLUMNS)
+        warp, lane = thread // uint32(32), thread % uint32(32)
+        row = (warp % uint32(ROW_WARPS) * uint32(WARP_ROWS) + lane // uint32(WARP_COLUMNS)) * uint32(4)
+        column = (warp // uint32(ROW_WARPS) * uint32(WARP_COLUMNS) + lane % uint32(WARP_COLUMNS)) * uint32(4)
+
+        for o in range(OWN):
+            pixel = column_tile + thread + uint32(o * THREADS)
+            n = pixel // uint32(PIXELS)
+            i = pixel % uint32(PIXELS) // uint32(J)
+            j = pixel % uint32(J)
+            h = i * uint32(H_STRIDE) + uint32(H_START)
+            w = j * uint32(W_STRIDE) + uint32(W_START)
+            base[o] = ((n * uint32(GROUPS) + group) * uint32(SOURCES)) * uint32(PLANE) + h * uint32(W) + w
+            # A pixel beyond the last one starts where no tap comes back into the plane.
+            top[o] = h if pixel < pixels else uint32(0x40000000)
+            left[o] = w
+        quad = uint32(thread * uint32(4))
+        weight_at = uint32(uint32(cuda.blockIdx.y) * uint32(STEPS * TILE_WEIGHTS) + quad)
+
+        tile = zeros(SIDE, SIDE)
+        chunk = uint32(0)
+        tap_right = uint32(0)
+        down = uint32(0)  # of the tap, in rows of the source
+        right = uint32(0)
+        free = uint32(0)  # the half that the next step goes to
+        step = uint32(0)
+        while step <= uint32(STEPS):
+            if step < uint32(STEPS):
+                # Bring the next step into registers; the product below hides how long that takes.
+                for o in range(OWN):
+                    inside = uint32(top[o] + down) < uint32(H) and uint32(left[o] + right) < uint32(W)
+                    at = uint32(base[o] + down * uint32(W) + right + chunk * uint32(DEPTH * PLANE))
+                    for k in range(DEPTH):
+                        value = float32(0)
+                        if inside and (WHOLE_CHUNKS or chunk * uint32(DEPTH) + uint32(k) < uint32(SOURCES)):
+                            value = source[at + uint32(k * PLANE)]
+                        values[o * DEPTH + k] = value
+                for q in range(QUADS):
+                    if uint32(quad + uint32(q * THREADS * 4)) < uint32(TILE_WEIGHTS):
+                        e, f, g, h = load4(weights, weight_at + uint32(q * THREADS * 4))
+                        quads[q * 4] = e
+                        quads[q * 4 + 1] = f
+                        quads[q * 4 + 2] = g
+                        quads[q * 4 + 3] = h
+                weight_at = uint32(weight_at + uint32(TILE_WEIGHTS))
+                chunk = uint32(chunk + uint32(1))
+                if chunk == uint32(CHUNKS):
+                    chunk = uint32(0)
+                    tap_right = uint32(tap_right + uint32(1))
+                    right = uint32(right + uint32(RIGHT))
+                    if tap_right == uint32(TAPS_RIGHT):
+                        tap_right = uint32(0)
+                        right = uint32(0)
+                        down = uint32(down + uint32(DOWN))
+            if step > uint32(0):
+                full = uint32(uint32(HALF) - free)
+                tile = add_outer(
+                    tile,
+                    shared,
+                    uint32(full + row),
+                    ROW_GAP,
+                    ROWS,
+                    shared,
+                    uint32(full + uint32(DEPTH * ROWS) + column),
+                    COLUMN_GAP,
+                    COLUMNS,
+                    DEPTH,
+                )
+            if step < uint32(STEPS):
+                at = uint32(free + uint32(DEPTH * ROWS) + thread)
+                for o in range(OWN):
+                    for k in range(DEPTH):
+                        shared[at + uint32(k * COLUMNS + o * THREADS)] = values[o * DEPTH + k]
+                for q in range(QUADS):
+                    if uint32(quad + uint32(q * THREADS * 4)) < uint32(TILE_WEIGHTS):
+                        at = uint32(free + quad) + uint32(q * THREADS * 4)
+                        store4(shared, at, quads[q * 4], quads[q * 4 + 1], quads[q * 4 + 2], quads[q * 4 + 3])
+            cuda.syncthreads()
+            free = uint32(uint32(HALF) - free)
+            step = uint32(step + uint32(1))
+
+        unpack(tile, sums)
+        for run in range(RUNS):
+            for r in range(4):
+                m = row_tile * uint32(ROWS) + row + uint32(run * ROW_GAP + r)
+                if WHOLE_ROWS or m < uint32(TARGETS):
+                    channel = group * uint32(TARGETS) + m
+                    shift = float32(0)
+                    if BIAS:
+                        shift = bias[channel]
+                    for side in range(RUNS):
+                        first = column_tile + column + uint32(side * COLUMN_GAP)
+                        e = (run * 4 + r) * SIDE + side * 4
+                        if TOGETHER:
+                            if first < pixels:
+                                n = first // uint32(PIXELS)
+                                at = (n * uint32(GROUPS * TARGETS) + channel) * uint32(PIXELS) + first % uint32(PIXELS)
+                                store4(
+                                    target,
+                                    at,
+                                    activate(sums[e] + shift),
+                                    activate(sums[e + 1] + shift),
+                                    activate(sums[e + 2] + shift),
+                                    activate(sums[e + 3] + shift),
+                                )
+                        else:
+                            for p in range(4):
+                                pixel = first + uint32(p)
+                                if pixel < pixels:
+                                    n = pixel // uint32(PIXELS)
+                                    i = pixel % uint32(PIXELS) // uint32(J)
+                                    j = pixel % uint32(J)
+                                    at = (n * uint32(GROUPS * TARGETS) + channel) * uint32(TARGET_H * TARGET_W)
+                                    at += (i * uint32(STEP_H) + uint32(FIRST_H)) * uint32(TARGET_W)
+                                    at += j * uint32(STEP_W) + uint32(FIRST_W)
+                                    target[at] = activate(sums[e + p] + shift)
+
+    real = pointer(float32)
+    return Kernel(
+        "conv_product",
+        conv_product,
+        (real, real, real, real, uint32),
+        THREADS,
+        {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH, "side": SIDE},
+    )

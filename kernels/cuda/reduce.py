@@ -1,0 +1,47 @@
+"""Sums and maxima over the 32 lanes of a warp, and sums over a block, without atomics: the same bits in every run.
+
+A butterfly: at distance 16, 8, ... 1 each lane takes in what its partner holds. All lanes end with the same bits, since
+both partners add the same two numbers. Blocks are one-dimensional and hold whole warps, all of which come along.
+"""
+
+from __future__ import annotations
+
+from cnn.kernels.cuda.compiler import cuda, device, float32, uint32
+from cnn.kernels.cuda.intrinsics import shuffle
+
+WARP = 32
+
+
+@device
+def warp_sum(value):
+    lane = uint32(cuda.threadIdx.x) & uint32(31)
+    distance = uint32(16)
+    while distance > uint32(0):
+        value += shuffle(value, lane ^ distance)
+        distance >>= uint32(1)
+    return value
+
+
+@device
+def warp_max(value):
+    """Of numbers; NaN may be passed over."""
+    lane = uint32(cuda.threadIdx.x) & uint32(31)
+    distance = uint32(16)
+    while distance > uint32(0):
+        value = max(value, shuffle(value, lane ^ distance))
+        distance >>= uint32(1)
+    return value
+
+
+@device
+def block_sum(value):
+    """Of float32 values; in every thread."""
+    sums = cuda.shared.array(32, float32)
+    thread = uint32(cuda.threadIdx.x)
+    lane = thread & uint32(31)
+    value = warp_sum(value)
+    cuda.syncthreads()  # a second call may find the same array, in the simulator always
+    if lane == uint32(0):
+        sums[thread >> uint32(5)] = value
+    cuda.syncthreads()
+    return warp_sum(sums[lane] if lane < uint32(cuda.blockDim.x) >> uint32(5) else float32(0))
