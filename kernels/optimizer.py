@@ -72,7 +72,7 @@ def adam_update(
 
 
 def _betas(operation: str, betas: Any) -> tuple[float, float]:
-    pair = betas if isinstance(betas, list | tuple) and len(betas) == 2 else (None, None)
+    pair: Any = betas if isinstance(betas, list | tuple) and len(betas) == 2 else (None, None)
     if not all(isinstance(beta, int | float | np.number) and 0 <= beta < 1 for beta in pair):
         raise ShapeError(f"{operation}: betas must be two numbers from 0 to below 1, got {betas!r}")
     return float(pair[0]), float(pair[1])

@@ -36,8 +36,8 @@ class Layer:
 
     def conv(self, images: int) -> ConvGeometry:
         groups = self.x[0] // self.weight[1]
-        options = {"stride": self.stride, "padding": self.padding, "groups": groups}
-        return ConvGeometry.of(self.name, (images, *self.x), self.weight, **options)
+        x = (images, *self.x)
+        return ConvGeometry.of(self.name, x, self.weight, stride=self.stride, padding=self.padding, groups=groups)
 
     def pool(self, images: int) -> PoolGeometry:
         return PoolGeometry.of(self.name, (images, *self.x), self.window)

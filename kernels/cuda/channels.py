@@ -5,7 +5,6 @@ Element e of a channel, counted over all images, stands at ((e // pixels) * C + 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -28,7 +27,7 @@ def parts(count: int) -> tuple[int, int]:
 
 
 @cache
-def place(channels: int, pixels: int) -> Callable[..., Any]:
+def place(channels: int, pixels: int) -> Any:
     """The device function (channel, e) -> index of element e."""
     size = max(pixels, 1)
 

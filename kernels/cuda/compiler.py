@@ -63,7 +63,7 @@ DIALECTS = (75, 100)
 ALIGNMENT = None if SIMULATED else 16
 
 # Of a function that kernels call: its body is put in their place, so that no call and no GPU is needed to compile it.
-device = cuda.jit(device=True, inline="always")
+device: Callable[[Callable[..., Any]], Any] = cuda.jit(device=True, inline="always")
 
 
 def pointer(dtype: Any) -> Any:

@@ -11,7 +11,7 @@ it. Weights come packed, tile by tile as blocks read them; `pack_weights` does t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cnn.kernels.cuda import activation as activations
@@ -57,7 +57,9 @@ def plan(phase: ConvPhase, images: int, tile: Tile | None = None) -> Plan:
     columns = -(-images * phase.pixels // tile.columns)
     packed = phase.groups * row_tiles * _steps(phase, tile) * tile.depth * tile.rows
     return Plan(
-        pack=Launch(_pack(phase, tile), (-(-packed // PACK_THREADS),), (PACK_THREADS,)),
+        pack=Launch(
+            _pack(replace(phase, bias=False, activation=None), tile), (-(-packed // PACK_THREADS),), (PACK_THREADS,)
+        ),
         product=Launch(_product(phase, tile), (columns, phase.groups * row_tiles), (tile.threads,)),
         packed=packed,
     )

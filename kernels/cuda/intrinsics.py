@@ -42,7 +42,7 @@ if SIMULATED:
 
     def shuffle(value, lane):
         # Each simulated thread is a Python thread, and its block an object that all of the block's threads share.
-        thread: Any = current_thread()
+        thread = current_thread()
         warp = vars(thread._manager).setdefault(f"warp {thread.thread_id // 32}", _Warp())
         warp.values[thread.thread_id % 32] = value
         warp.barrier.wait()

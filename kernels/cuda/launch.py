@@ -95,7 +95,7 @@ def _check(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _address(name: str, number: int, parameter: Any, array: Any) -> Any:
-    kind = np.ndarray if SIMULATED else _cupy().ndarray
+    kind: Any = np.ndarray if SIMULATED else _cupy().ndarray
     if not isinstance(array, kind):
         raise BackendError(f"{name}: argument {number} must be a {kind.__module__} array, got {type(array).__name__}")
     if array.dtype != np.dtype(parameter.dtype.name):

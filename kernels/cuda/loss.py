@@ -153,7 +153,7 @@ def _softmax_cross_entropy(logits, start, end, chosen, poison, scale, grad, lane
 
 
 @cache
-def _hinge(margin: float) -> Callable[..., Any]:
+def _hinge(margin: float) -> Any:
     distance = np.float32(margin)
 
     @device

@@ -80,9 +80,8 @@ def read_ptx(text: str) -> dict[str, object]:
 def read_sass(text: str) -> dict[str, object]:
     code = [row for row in _instructions(text) if row[1] != "NOP"]  # padding
     hottest = _hottest(code)
-    ffma = sum(opcode.split(".")[0] == "FFMA" for _, opcode, _ in hottest)
     atomics = Counter(match.group(1) for _, opcode, _ in code if (match := _ATOMIC.match(opcode)))
-    return {"ffma_share": ffma / len(hottest) if hottest else 0.0, "atomics": dict(sorted(atomics.items()))}
+    return {"ffma_share": _ffma(hottest) / len(hottest) if hottest else 0.0, "atomics": dict(sorted(atomics.items()))}
 
 
 @cache
@@ -116,16 +115,15 @@ Rows = list[tuple[int, str, int | None]]  # (address, opcode, address that a bra
 
 
 def _hottest(code: Rows) -> Rows:
-    """The largest innermost loop; the whole program where most of its FFMA stand outside of that, unrolled."""
+    """The innermost loop with the most FFMA, or the largest; all of a program that has most of its FFMA unrolled."""
     loops = [(target, address) for address, _, target in code if target is not None and target < address]
-    loops = [
-        (first, last)
+    innermost = [
+        [row for row in code if first <= row[0] <= last]
         for first, last in loops
         if not any((first, last) != (a, b) and first <= a and b <= last for a, b in loops)
     ]
-    first, last = max(loops, key=lambda loop: loop[1] - loop[0], default=(0, -1))
-    inside = [row for row in code if first <= row[0] <= last]
-    return inside if 2 * _ffma(inside) >= _ffma(code) else code
+    loop = max(innermost, key=lambda rows: (_ffma(rows), len(rows)), default=[])
+    return loop if 2 * _ffma(loop) >= _ffma(code) else code
 
 
 def _ffma(code: Rows) -> int:
