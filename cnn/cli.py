@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise  # RuntimeErrors by birth, bugs by nature
     except MemoryError as error:
         hint = "a smaller --batch-size needs less" if parsed.command == "train" else "--device cpu uses the host's"
-        return _fail(parsed, f"not enough memory: {error or 'Python has none left'}; {hint}", 1)
+        return _fail(parsed, f"not enough memory ({hint}): {error}", 1)
     except EXPECTED as error:
         return _fail(parsed, error, 1)
 

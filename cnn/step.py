@@ -56,12 +56,12 @@ class TrainStep:
         except MemoryError as error:
             self._arenas.clear()
             raise MemoryError(
-                f"TrainStep: there is too little on {device_of(x)!r} for a batch of shape {x.shape}; smaller ones need "
-                f"less ({error})"
+                f"TrainStep: {device_of(x)!r} has too little memory for a batch of shape {x.shape}, take a smaller "
+                f"one: {error}"
             ) from error
 
     def _arena(self, x: Array) -> Arena:
-        key = x.shape, x.dtype, device_of(x)
+        key = device_of(x), x.shape, x.dtype
         if key not in self._arenas:
             if len(self._arenas) == MOST_SHAPES:
                 del self._arenas[next(iter(self._arenas))]

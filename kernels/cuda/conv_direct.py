@@ -106,8 +106,9 @@ def _direct(phase: ConvPhase, filters: int, pixels: int) -> Kernel:
             # A pixel beyond the last one starts where no tap comes back into the plane.
             top[o] = h if pixel < pixels else uint32(0x40000000)
             left[o] = w
-            for f in range(LINE):
-                sums[f * OWN + o] = float32(0)
+        # Not inside the loop above: newer compilers leave a loop in a loop as it is, and the sums in memory.
+        for k in range(SUMS):
+            sums[k] = float32(0)
         cuda.syncthreads()
 
         i = uint32(0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels import buffers
 from cnn.kernels.cuda.compiler import SIMULATED, Kernel, compile_kernel, cuda, types
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 
@@ -55,14 +56,14 @@ def aligned(array: Any) -> Any:
     """`array` itself where it is C-contiguous and begins at a multiple of 16 bytes, else a copy, which does."""
     if array.flags.c_contiguous and (SIMULATED or array.data.ptr % 16 == 0):
         return array
-    return array.copy(order="C")
+    return _copied(array)
 
 
 def contiguous(array: Any) -> Any:
     """`array` itself where it is C-contiguous and begins at a multiple of its item size, else a copy, which does."""
     if array.flags.c_contiguous and (SIMULATED or array.data.ptr % array.dtype.itemsize == 0):
         return array
-    return array.copy(order="C")
+    return _copied(array)
 
 
 def integers(array: Any) -> Any:
@@ -71,6 +72,12 @@ def integers(array: Any) -> Any:
     What the conversion makes negative was out of every range before.
     """
     return contiguous(array if array.dtype in (np.int32, np.int64) else array.astype(np.int64))
+
+
+def _copied(array: Any) -> Any:
+    copy = buffers.empty(array.shape, array.dtype, like=array)
+    copy[...] = array
+    return copy
 
 
 def compute_capability() -> int:

@@ -15,7 +15,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder = tmp_path_factory.mktemp("cli")
     write_data(folder / "shapes.npz")
     write_model(folder / "model.py")
-    options = ("--epochs", 4, "--batch-size", 8, "--lr", 0.05, "--device", "cpu")
+    options = ("--epochs", 4, "--batch-size", 8, "--lr", 0.05, "--device", "cpu", "--deterministic")
     done = run_cnn("train", "--model", "model.py:net", "--data", "shapes.npz", *options, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""

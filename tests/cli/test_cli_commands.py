@@ -79,6 +79,7 @@ def test_train_leaves_a_run_folder(trained: TinyRun) -> None:
         batch_size=8,
         lr=0.05,
         device="cpu",
+        deterministic=True,
     )
     # 136 steps: one checkpoint after each epoch of 34, the last two kept.
     checkpoints = [read_checkpoint(path) for path in list_checkpoints(checkpoints_of(trained.run))]

@@ -76,7 +76,7 @@ def test_too_little_memory(
 
     monkeypatch.setattr(f"cnn.runs.commands.{command.split()[0]}_command", fails)
     assert main(command.split()) == 1
-    error = f"error: not enough memory: Out of memory allocating 3,584 bytes; {hint}\n"
+    error = f"error: not enough memory ({hint}): Out of memory allocating 3,584 bytes\n"
     assert capsys.readouterr().err == f"cnn {command.split()[0]}: {error}"
 
 

@@ -153,8 +153,8 @@ def test_too_little_memory_is_told_in_words() -> None:
     with pytest.raises(MemoryError) as raised:
         step(uniform(0, 4, 3), uniform(1, 4, 2))
     assert str(raised.value) == (
-        "TrainStep: there is too little on 'cpu' for a batch of shape (4, 3); smaller ones need less "
-        "(Unable to allocate 8 EiB)"
+        "TrainStep: 'cpu' has too little memory for a batch of shape (4, 3), take a smaller one: "
+        "Unable to allocate 8 EiB"
     )
 
 

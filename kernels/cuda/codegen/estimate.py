@@ -68,12 +68,13 @@ def estimates_of(suite: str) -> Iterator[Estimate]:
 
 
 def estimate(layer: str, purpose: str, geometry: ConvGeometry, calls: list[Call]) -> Estimate:
-    reports = [run(launch, *arguments, blocks=BLOCKS, check=False) for launch, arguments in calls]
+    reports = [run(*call, blocks=BLOCKS, check=False) for call in calls]
     found = [report.estimate(GPU) for report in reports]
     longest, counters = max(
         zip(found, (report.counters for report in reports), strict=True), key=lambda e: e[0].seconds
     )
-    x, y, weight = (math.prod(shape) for shape in (geometry.x_shape, geometry.y_shape, geometry.weight_shape))
+    x = geometry.batch * geometry.channels * math.prod(_met(geometry))
+    y, weight = math.prod(geometry.y_shape), math.prod(geometry.weight_shape)
     shared = [f"shared_{way}_wavefronts" for way in ("load", "store")]
     return Estimate(
         layer=layer,
@@ -86,7 +87,7 @@ def estimate(layer: str, purpose: str, geometry: ConvGeometry, calls: list[Call]
     )
 
 
-def run(launch: Launch, *arguments: Any, blocks: int | None = None, **options: Any) -> Any:
+def run(launch: Launch, arguments: tuple[Any, ...], *, blocks: int | None = None, **options: Any) -> Any:
     """Emulate a launch on NumPy arrays, which it updates, or its first `blocks` blocks: ptxsim's report."""
     try:
         ptxsim = import_module("ptxsim")
@@ -127,6 +128,14 @@ def kernel_gradient_calls(
     ]
 
 
+def _met(geometry: ConvGeometry) -> Iterator[int]:
+    """In each dimension, the number of input positions that some overlay meets: strides may step over the rest."""
+    for axis, size in enumerate(geometry.input):
+        phase = geometry.forward_phase(axis)
+        met = {start + p * phase.stride for _, start in phase.met for p in range(phase.size)}
+        yield len(met & set(range(size)))
+
+
 def _phase_calls(
     phase: ConvPhase, images: int, source: Array, weight: Array, bias: Array | None, target: Array
 ) -> list[Call]:
@@ -136,4 +145,5 @@ def _phase_calls(
         return [(conv_direct.plan(phase, images), (source, weight, bias, target, pixels))]
     plan = conv_product.plan(phase, images)
     packed = np.full(plan.packed, np.nan, np.float32)
-    return [(plan.pack, (weight, packed)), (plan.product, (source, packed, bias, target, pixels))]
+    product = plan.product, (source, packed, bias, target, pixels)
+    return [(plan.pack, (weight, packed)), product] if plan.packed else [product]

@@ -56,16 +56,18 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     """One step, in order, with SGD."""
     images = suite.batch if images is None else images
     cost = loss.plan_softmax_cross_entropy(images, suite.classes, LABELS, False)
-    there, back = [], []
+    there: list[Work] = []
+    back: list[Work] = []
     for number, (layer, behind) in enumerate(_joined(suite.layers)):
         there += _forward(layer, images, behind)
-        back.insert(0, list(_backward(layer, images, behind, needs_input_gradient=number > 0)))
+        back = [*_backward(layer, images, behind, needs_input_gradient=number > 0), *back]
     return [
         *there,
         Work("loss", "forward and backward", cost),
         *([] if cost.grid == (1,) else [Work("loss", "sum of the blocks", row_sums.plan_row_sums(1))]),
-        *(work for layer_work in back for work in layer_work),
+        *back,
         Work("optimizer", "update", optimizer.plan_sgd(suite.parameters, True)),
+        Work("loss", "kept", library="CuPy copy"),
     ]
 
 
@@ -91,14 +93,6 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
     ]
 
 
-def conv_launches(phase: ConvPhase, images: int) -> list[Launch]:
-    """What computes one phase of a forward pass or an input gradient."""
-    if phase.sources <= conv_direct.THIN:
-        return [conv_direct.plan(phase, images)]
-    plan = conv_product.plan(phase, images)
-    return [plan.pack, plan.product]
-
-
 def _joined(layers: tuple[Layer, ...]) -> list[tuple[Layer, Layer | None]]:
     """Every layer with the activation that is computed with it."""
     joined: list[tuple[Layer, Layer | None]] = []
@@ -116,7 +110,7 @@ def _forward(layer: Layer, images: int, behind: Layer | None) -> Iterator[Work]:
     purpose = "forward" if function is None else f"forward, {function}"
     size = images * math.prod(layer.x)
     if layer.operation == "conv":
-        for launch in conv_launches(forward_phase(layer.conv(images), layer.bias, function), images):
+        for launch in _conv_launches(forward_phase(layer.conv(images), layer.bias, function), images):
             yield Work(layer.name, purpose, launch)
     elif layer.operation == "linear":
         yield Work(layer.name, "forward", library="cuBLAS gemm")
@@ -149,7 +143,7 @@ def _backward(layer: Layer, images: int, behind: Layer | None, needs_input_gradi
         plan = conv_kernel_gradient.plan(forward_phase(geometry, layer.bias, None), images, deterministic=False)
         yield Work(layer.name, "kernel gradient", plan.gradient)
         for phase in input_gradient_phases(geometry) if needs_input_gradient else ():
-            for launch in conv_launches(phase, images):
+            for launch in _conv_launches(phase, images):
                 yield Work(layer.name, "input gradient", launch)
     elif layer.operation == "linear":
         function = None if behind is None else behind.operation
@@ -169,3 +163,11 @@ def _backward(layer: Layer, images: int, behind: Layer | None, needs_input_gradi
         yield Work(layer.name, "backward", norm.plan_batch_norm_gradient(*sizes))
     else:
         yield Work(layer.name, "backward", library="CuPy multiply" if layer.operation == "dropout" else "CuPy add")
+
+
+def _conv_launches(phase: ConvPhase, images: int) -> list[Launch]:
+    """What computes one phase of a forward pass or an input gradient."""
+    if phase.sources <= conv_direct.THIN:
+        return [conv_direct.plan(phase, images)]
+    plan = conv_product.plan(phase, images)
+    return [plan.pack, plan.product] if plan.packed else [plan.product]

@@ -15,10 +15,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from cnn.kernels.cuda.compiler import Binary
 
@@ -32,8 +33,8 @@ _TARGET = re.compile(r"`\((\.L_[\w.]+)\)")
 
 @dataclass(frozen=True)
 class Code:
-    """shared_loads, global_loads: bits of an access -> how many the program has. The rest is None without nvdisasm:
-    ffma_share: of the hottest loop's instructions. atomics: opcode -> how many the program has.
+    """shared_loads, global_loads: bits of an access -> how many the program has. The rest is None where nothing was
+    disassembled: ffma_share: of the hottest loop's instructions. atomics: opcode -> how many the program has.
     """
 
     f64_instructions: int
@@ -44,25 +45,16 @@ class Code:
     atomics: Mapping[str, int] | None = None
 
 
-def read_code(binary: Binary) -> Code:
-    """What `binary`, compiled with its PTX kept, consists of: read once, then from a file beside it."""
-    file = binary.path.with_suffix(".code.json")
-    made_by = [_reader(), nvdisasm() is not None]
-    try:
-        known = json.loads(file.read_text())
-        if known.pop("made_by") == made_by:
-            loads = {name: {int(k): n for k, n in known.pop(name).items()} for name in ("shared_loads", "global_loads")}
-            return Code(**known, **loads)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    code = Code(**read_ptx(binary.path.with_suffix(".ptx").read_text()), **_disassembled(binary.path))
-    temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps({**asdict(code), "made_by": made_by}))
-    temporary.replace(file)
-    return code
+def read_code(binary: Binary, disassemble: bool = True) -> Code:
+    """What `binary`, compiled with its PTX kept, consists of. Disassembled once, and only where there is something to
+    see: a fused multiply-add or an atomic. The rest of the time is most of what the disassembler takes to start.
+    """
+    ptx = binary.path.with_suffix(".ptx").read_text()
+    worth = disassemble and nvdisasm() is not None and re.search(r"\b(fma|atom|red)\.", ptx)
+    return Code(**read_ptx(ptx), **(_disassembled(binary.path) if worth else {}))
 
 
-def read_ptx(text: str) -> dict[str, object]:
+def read_ptx(text: str) -> dict[str, Any]:
     lines = [line.strip() for line in text.splitlines()]
     instructions = [line for line in lines if not line.startswith((".", "//"))]
     loads: dict[str, Counter[int]] = {"shared": Counter(), "global": Counter()}
@@ -77,7 +69,7 @@ def read_ptx(text: str) -> dict[str, object]:
     }
 
 
-def read_sass(text: str) -> dict[str, object]:
+def read_sass(text: str) -> dict[str, Any]:
     code = [row for row in _instructions(text) if row[1] != "NOP"]  # padding
     hottest = _hottest(code)
     atomics = Counter(match.group(1) for _, opcode, _ in code if (match := _ATOMIC.match(opcode)))
@@ -98,17 +90,25 @@ def nvdisasm() -> Path | None:
     return None
 
 
-def _disassembled(cubin: Path) -> dict[str, object]:
+def _disassembled(cubin: Path) -> dict[str, Any]:
+    """What `read_sass` finds, kept in a file beside the cubin."""
+    file = cubin.with_suffix(f".{_reader()}.json")
+    if file.exists():
+        return dict(json.loads(file.read_text()))
     tool = nvdisasm()
-    if tool is None:
-        return {}
+    assert tool is not None
     done = subprocess.run([tool, "--print-code", cubin], capture_output=True, text=True, check=True)
-    return read_sass(done.stdout)
+    found = read_sass(done.stdout)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps(found))
+    temporary.replace(file)
+    return found
 
 
 @cache
 def _reader() -> str:
-    return sha256(Path(__file__).read_bytes()).hexdigest()
+    """Of the version of this file that read the machine code."""
+    return sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
 Rows = list[tuple[int, str, int | None]]  # (address, opcode, address that a branch goes to)
@@ -139,7 +139,7 @@ def _instructions(text: str) -> Iterator[tuple[int, str, int | None]]:
             address, opcode = int(instruction.group(1), 16), instruction.group(2)
             labels.update(dict.fromkeys(waiting, address))
             waiting.clear()
-            target = _TARGET.search(instruction.group(3)) if opcode.startswith("BRA") else None
-            rows.append((address, opcode, target.group(1) if target else None))
+            branch = _TARGET.search(instruction.group(3)) if opcode.startswith("BRA") else None
+            rows.append((address, opcode, branch.group(1) if branch else None))
     for address, opcode, target in rows:
         yield address, opcode, labels.get(target) if target else None

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from cnn.kernels.cuda.codegen.launches import Work, further_kernels, training_step
 from cnn.kernels.cuda.codegen.machine_code import Code, read_code
 from cnn.kernels.cuda.codegen.occupancy import occupancy
-from cnn.kernels.cuda.compiler import Binary, compile_kernel
+from cnn.kernels.cuda.compiler import TARGETS, Binary, compile_kernel
 from cnn.kernels.suites import SUITES
 
 # Each process imports Numba, which takes about as long as compiling five kernels.
@@ -22,7 +22,7 @@ MOST_WORKERS = 8
 class Row:
     """layer: "SUITE.NAME". tile: the constants that tune. shared_bytes: static. shared_loads, global_loads: bits of an
     access -> how many. occupancy: a share of the warps, limited by occupancy_limit. ffma_share (of the hottest loop)
-    and atomics: None without nvdisasm.
+    and atomics: None without nvdisasm, and where the PTX has neither multiply-adds nor atomics.
     """
 
     layer: str
@@ -52,11 +52,14 @@ def kernels_of(suite: str) -> list[Work]:
     return [work for work in works if first.get((work.layer, id(work.kernel))) is work]
 
 
-def rows(suites: Iterable[str], targets: Iterable[int]) -> list[Row]:
-    """Compile what is not compiled yet, in several processes, and read the code of all of it."""
-    targets = tuple(targets)
+def rows(suites: Iterable[str], targets: Iterable[int], disassembled: Iterable[int] = TARGETS) -> list[Row]:
+    """Compile what is not compiled yet, in several processes, and read the code of all of it.
+
+    disassembled: the targets whose machine code is looked at, where nvdisasm is installed.
+    """
+    targets, disassembled = tuple(targets), tuple(disassembled)
     works = [(suite, number, work) for suite in suites for number, work in enumerate(kernels_of(suite))]
-    tasks = {id(work.kernel): (suite, number, targets) for suite, number, work in reversed(works)}
+    tasks = {id(work.kernel): (suite, number, targets, disassembled) for suite, number, work in reversed(works)}
     workers = min(os.cpu_count() or 1, MOST_WORKERS, len(tasks))
     # Not forked: the parent may have threads.
     with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
@@ -69,13 +72,14 @@ def rows(suites: Iterable[str], targets: Iterable[int]) -> list[Row]:
     ]
 
 
-def _compiled(task: tuple[str, int, tuple[int, ...]]) -> list[tuple[Binary, Code]]:
+def _compiled(task: tuple[str, int, tuple[int, ...], tuple[int, ...]]) -> list[tuple[Binary, Code]]:
     """For each target. Kernels do not travel between processes; their place in a suite does."""
-    suite, number, targets = task
+    suite, number, targets, disassembled = task
     os.environ["CNN_CUDA_KEEP_PTX"] = "1"
     kernel = kernels_of(suite)[number].kernel
     assert kernel is not None
-    return [(binary, read_code(binary)) for binary in (compile_kernel(kernel, sm) for sm in targets)]
+    binaries = [compile_kernel(kernel, sm) for sm in targets]
+    return [(binary, read_code(binary, binary.sm in disassembled)) for binary in binaries]
 
 
 def _row(suite: str, work: Work, binary: Binary, code: Code) -> Row:

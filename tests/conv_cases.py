@@ -56,7 +56,7 @@ def conv_cases(draw: st.DrawFn, dimensions: int) -> ConvCase:
         sizes.append((padded - before - after, kernel, output, stride, dilation, (before, after)))
     inputs, kernels, outputs, strides, dilations, paddings = zip(*sizes, strict=True)
     groups = draw(st.integers(1, 3))
-    channels, filters = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 2))
+    channels, filters = groups * draw(st.integers(1, widest)), groups * draw(st.integers(1, widest))
     batch = draw(st.integers(1, 3))
     options = {
         "stride": strides,
