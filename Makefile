@@ -22,7 +22,7 @@ codegen: $(VENV)/dev.installed $(VENV)/cu13.installed
 
 # Needs an emulator of PTX and a stand-in for CuPy on PYTHONPATH, before the real one; on a GPU: pytest -m gpu.
 emulated: $(VENV)/dev.installed $(VENV)/cu13.installed
-	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest tests/ptxsim tests/gpu $(ARGS)
+	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest tests/gpu $(ARGS)
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -38,11 +38,12 @@ class ConvCase:
 
 
 @st.composite
-def conv_cases(draw: st.DrawFn, dimensions: int) -> ConvCase:
+def conv_cases(draw: st.DrawFn, dimensions: int, widest: int = 2) -> ConvCase:
     """A convolution in `dimensions` dimensions: the output size is drawn first, and the input derived from it.
 
-    Strides may exceed the kernel, padding may exceed it too and differ before and after; groups may be 1, some, or one
-    for each channel (depthwise); the last overlay may leave input elements over.
+    widest: the most channels, and filters, of a group. Strides may exceed the kernel, padding may exceed it too and
+    differ before and after; groups may be 1, some, or one for each channel (depthwise); the last overlay may leave
+    input elements over.
     """
     sizes = []
     for _ in range(dimensions):
