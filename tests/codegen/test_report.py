@@ -82,9 +82,10 @@ def test_machine_code_without_a_loop_around_its_multiply_adds() -> None:
     unrolled = SASS.replace("@P0  BRA `(.L_x_1)", "@P0  EXIT").replace("@P1  BRA `(.L_x_0)", "@P1  EXIT")
     assert read_sass(unrolled)["ffma_share"] == 3 / 18
     assert read_sass(SASS.replace("RED.E", "ATOMG.E").replace("LDS.128", "ATOMS.ADD"))["atomics"] == {
-        "ATOMG": 1,
+        "ATOM": 1,
         "ATOMS": 1,
     }
+    assert read_sass(SASS.replace("RED.E", "REDG.E"))["atomics"] == {"RED": 1}
     assert read_sass("") == {"ffma_share": 0.0, "atomics": {}}
 
 

@@ -73,18 +73,23 @@ def estimate(layer: str, purpose: str, geometry: ConvGeometry, calls: list[Call]
     longest, counters = max(
         zip(found, (report.counters for report in reports), strict=True), key=lambda e: e[0].seconds
     )
-    x = geometry.batch * geometry.channels * math.prod(_met(geometry))
-    y, weight = math.prod(geometry.y_shape), math.prod(geometry.weight_shape)
     shared = [f"shared_{way}_wavefronts" for way in ("load", "store")]
     return Estimate(
         layer=layer,
         purpose=purpose,
         seconds=sum(e.seconds for e in found),
-        lower_bound=max(2 * y * weight / geometry.filters / FLOPS, 4 * (x + y + weight) / BYTES),
+        lower_bound=lower_bound(geometry),
         bound_by=longest.bound,
         wavefronts=sum(counters[n] for n in shared) / max(sum(counters[f"{n}_ideal"] for n in shared), 1),
         sectors=counters["global_load_sectors"] / max(counters["global_load_sectors_ideal"], 1),
     )
+
+
+def lower_bound(geometry: ConvGeometry) -> float:
+    """Seconds for the arithmetic of any one pass, or to read and write each number that has part in it once."""
+    x = geometry.batch * geometry.channels * math.prod(_met(geometry))
+    y, weight = math.prod(geometry.y_shape), math.prod(geometry.weight_shape)
+    return max(2 * y * weight / geometry.filters / FLOPS, 4 * (x + y + weight) / BYTES)
 
 
 def run(launch: Launch, arguments: tuple[Any, ...], *, blocks: int | None = None, **options: Any) -> Any:

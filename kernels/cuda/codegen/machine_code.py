@@ -25,7 +25,7 @@ from cnn.kernels.cuda.compiler import Binary
 
 _LOAD = re.compile(r"\bld\.(?:\w+\.)*?(shared|global)\.(?:\w+\.)*?(?:v(\d)\.)?[a-z](\d+)\s")
 _LOCAL = re.compile(r"\b(?:ld|st)\.(?:\w+\.)*?local\.")
-_ATOMIC = re.compile(r"(RED|ATOMS|ATOMG|ATOM)\b")
+_ATOMIC = re.compile(r"(RED|ATOMS|ATOM)G?\b")  # the G of newer targets names the memory that all mean
 _LABEL = re.compile(r"\s*(\.L_[\w.]+):")
 _INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)\s*([^;]*);")
 _TARGET = re.compile(r"`\((\.L_[\w.]+)\)")
