@@ -142,7 +142,7 @@ def _build(kernel: Kernel, sm: int, entry: Path, keep_ptx: bool) -> Binary:
     return binary
 
 
-@lru_cache(maxsize=1)  # a report compiles a kernel for one target after the other
+@lru_cache(maxsize=64)  # for the next targets of a report, or of a test
 def _intermediate(kernel: Kernel, dialect: int) -> bytes:
     """LTO-IR of `kernel`."""
     ir, _ = cuda.compile(

@@ -9,7 +9,7 @@ import numpy as np
 from cnn.kernels import buffers
 from cnn.kernels.cuda import conv_direct, conv_product
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
-from cnn.kernels.cuda.launch import aligned
+from cnn.kernels.cuda.launch import aligned, aligned_result
 from cnn.kernels.geometry import ConvGeometry
 
 
@@ -17,7 +17,8 @@ def conv_forward(
     x: Any, weight: Any, bias: Any | None, geometry: ConvGeometry, activation: str | None, out: Any
 ) -> None:
     check_sizes("conv_forward", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    run_phase(forward_phase(geometry, bias is not None, activation), geometry.batch, x, weight, bias, out)
+    with aligned_result(out) as y:
+        run_phase(forward_phase(geometry, bias is not None, activation), geometry.batch, x, weight, bias, y)
 
 
 def run_phase(phase: ConvPhase, images: int, source: Any, weight: Any, bias: Any | None, target: Any) -> None:

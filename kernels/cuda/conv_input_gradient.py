@@ -10,10 +10,12 @@ from typing import Any
 
 from cnn.kernels.cuda.conv_forward import run_phase
 from cnn.kernels.cuda.conv_phase import check_sizes, input_gradient_phases
+from cnn.kernels.cuda.launch import aligned_result
 from cnn.kernels.geometry import ConvGeometry
 
 
 def conv_input_gradient(grad_output: Any, weight: Any, geometry: ConvGeometry, out: Any) -> None:
     check_sizes("conv_input_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    for phase in input_gradient_phases(geometry):
-        run_phase(phase, geometry.batch, grad_output, weight, None, out)
+    with aligned_result(out) as grad_x:
+        for phase in input_gradient_phases(geometry):
+            run_phase(phase, geometry.batch, grad_output, weight, None, grad_x)

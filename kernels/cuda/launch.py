@@ -7,6 +7,8 @@ array would be a wild pointer.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -57,6 +59,17 @@ def aligned(array: Any) -> Any:
     if array.flags.c_contiguous and (SIMULATED or array.data.ptr % 16 == 0):
         return array
     return _copied(array)
+
+
+@contextmanager
+def aligned_result(out: Any) -> Iterator[Any]:
+    """`out`, C-contiguous, where it begins at a multiple of 16 bytes, else an array that does and is copied to it."""
+    if SIMULATED or out.data.ptr % 16 == 0:
+        yield out
+    else:
+        result = buffers.empty(out.shape, out.dtype, like=out)
+        yield result
+        out[...] = result
 
 
 def contiguous(array: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conv_cases import ConvCase, conv_cases
-from conv_parity import check_passes
+from conv_parity import check_passes, check_passes_without_bias
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -53,7 +53,12 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_passes(case: str) -> None:
     x, weight, options = CASES[case]
-    check_passes(x, weight, activation="relu", **options)
+    check_passes(x, weight, **options)
+
+
+@pytest.mark.parametrize("channels", [1, WIDE])
+def test_without_bias(channels: int) -> None:
+    check_passes_without_bias(channels)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])

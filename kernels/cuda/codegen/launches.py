@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from cnn.kernels.cuda import (
     accuracy,
@@ -28,6 +29,8 @@ from cnn.kernels.cuda.compiler import Kernel
 from cnn.kernels.cuda.conv_phase import ConvPhase, forward_phase, input_gradient_phases
 from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.suites import Layer, Suite
+
+Joined = tuple[Layer, Layer | None]  # a layer, and the activation that is computed with it
 
 LABELS = "int64"  # what data sets come with
 
@@ -56,11 +59,12 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     """One step, in order, with SGD."""
     images = suite.batch if images is None else images
     cost = loss.plan_softmax_cross_entropy(images, suite.classes, LABELS, False)
-    there: list[Work] = []
-    back: list[Work] = []
-    for number, (layer, behind) in enumerate(_joined(suite.layers)):
-        there += _forward(layer, images, behind)
-        back = [*_backward(layer, images, behind, needs_input_gradient=number > 0), *back]
+    layers = _joined(suite.layers)
+    first = layers[0][0]
+    there = [work for layer, behind in layers for work in _forward(layer, images, behind)]
+    back = [
+        work for layer, behind in _reversed(layers) for work in _backward(layer, images, behind, layer is not first)
+    ]
     return [
         *there,
         Work("loss", "forward and backward", cost),
@@ -93,9 +97,8 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
     ]
 
 
-def _joined(layers: tuple[Layer, ...]) -> list[tuple[Layer, Layer | None]]:
-    """Every layer with the activation that is computed with it."""
-    joined: list[tuple[Layer, Layer | None]] = []
+def _joined(layers: tuple[Layer, ...]) -> list[Joined]:
+    joined: list[Joined] = []
     for layer in layers:
         before = joined[-1][0] if joined else None
         if layer.operation == "relu" and before is not None and before.operation in ("conv", "linear") and before.bias:
@@ -103,6 +106,12 @@ def _joined(layers: tuple[Layer, ...]) -> list[tuple[Layer, Layer | None]]:
         else:
             joined.append((layer, None))
     return joined
+
+
+def _reversed(layers: list[Joined]) -> Iterator[Joined]:
+    """The layers as the way back goes: of a residual layer the body, the shortcut, and then the sum."""
+    for _, block in groupby(reversed(layers), key=lambda joined: joined[0].name.partition(".")[0]):
+        yield from sorted(block, key=lambda joined: ("body" not in joined[0].name, "shortcut" not in joined[0].name))
 
 
 def _forward(layer: Layer, images: int, behind: Layer | None) -> Iterator[Work]:
