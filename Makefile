@@ -14,15 +14,16 @@ test: $(VENV)/test.installed $(WITH:%=$(VENV)/%.installed)
 	$(BIN)/python -m pytest $(ARGS)
 
 # The three runs of the CUDA backend that need no GPU. They install CUDA's Python packages: give them a VENV of their own.
-simulator: $(VENV)/test.installed $(VENV)/cu13.installed
-	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest tests/simulator $(ARGS)
+# Each test runs on one core, so two run at a time (-n).
+simulator: $(VENV)/dev.installed $(VENV)/cu13.installed
+	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -n 2 tests/simulator $(ARGS)
 
 codegen: $(VENV)/dev.installed $(VENV)/cu13.installed
-	$(BIN)/python -m pytest tests/codegen $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/codegen $(ARGS)
 
 # Needs an emulator of PTX and a stand-in for CuPy on PYTHONPATH, before the real one; on a GPU: pytest -m gpu.
 emulated: $(VENV)/dev.installed $(VENV)/cu13.installed
-	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest tests/gpu $(ARGS)
+	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest -n 2 tests/gpu tests/ptxsim $(ARGS)
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .
