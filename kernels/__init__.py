@@ -20,12 +20,13 @@ from cnn.kernels.activation import (
     tanh_backward,
     tanh_forward,
 )
-from cnn.kernels.bias import add_bias, bias_backward
 from cnn.kernels.conv import conv_bias_gradient, conv_forward, conv_input_gradient, conv_kernel_gradient
+from cnn.kernels.conv_block import conv_block_backward, conv_block_forward
 from cnn.kernels.dispatch import backend
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 from cnn.kernels.gather import gather_batch
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
+from cnn.kernels.linear import linear_backward, linear_forward
 from cnn.kernels.loss import hinge, mean_squared_error, softmax_cross_entropy
 from cnn.kernels.norm import batch_norm_backward, batch_norm_forward
 from cnn.kernels.optimizer import adam_update, sgd_update
@@ -38,14 +39,14 @@ __all__ = [
     "PoolGeometry",
     "ShapeError",
     "adam_update",
-    "add_bias",
     "avg_pool_backward",
     "avg_pool_forward",
     "backend",
     "batch_norm_backward",
     "batch_norm_forward",
-    "bias_backward",
     "conv_bias_gradient",
+    "conv_block_backward",
+    "conv_block_forward",
     "conv_forward",
     "conv_input_gradient",
     "conv_kernel_gradient",
@@ -54,6 +55,8 @@ __all__ = [
     "hinge",
     "leaky_relu_backward",
     "leaky_relu_forward",
+    "linear_backward",
+    "linear_forward",
     "max_pool_backward",
     "max_pool_forward",
     "mean_squared_error",

@@ -79,4 +79,5 @@ def _double(value: Any) -> Any:
 def _returned(result: Any) -> tuple[Any, ...]:
     if result is None:
         return ()
-    return result if isinstance(result, tuple) else (result,)
+    results = result if isinstance(result, tuple) else (result,)
+    return tuple(array for array in results if array is not None)

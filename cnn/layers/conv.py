@@ -49,35 +49,51 @@ class _Conv(Layer):
         self.bias = uniform((self.out_channels,), fan_in) if bias else None
 
     def forward(self, x: Array) -> Array:
-        return self.forward_activated(x, None)
+        return self.forward_joined(x)
 
-    def forward_activated(self, x: Array, activation: str | None) -> Array:
-        """As `forward`, with an activation in the same pass."""
+    def forward_joined(self, x: Array, *, activation: str | None = None, window: Any = None) -> Array:
+        """As `forward`, with an activation and max pooling of windows side by side behind it, in one pass."""
         self._check_input(x, "N", self.in_channels, *self.spatial)
         bias = None if self.bias is None else self.bias.data
-        y = kernels.conv_forward(x, self.weight.data, bias, **self._options(), activation=activation)
-        self._remember(x)
+        y, argmax = kernels.conv_block_forward(
+            x, self.weight.data, bias, **self._options(), activation=activation, window=window
+        )
+        self._remember(x, None if activation is None else y, argmax)
         return y
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
-        (x,) = self._recall()
-        kernels.conv_kernel_gradient(
-            x,
-            grad_output,
-            self.weight.shape,
-            **self._options(),
-            deterministic=self.deterministic,
-            out=self.weight.grad,
-            grad_bias=None if self.bias is None else self.bias.grad,
-        )
-        if not needs_input_gradient:
-            return None
-        return kernels.conv_input_gradient(grad_output, self.weight.data, x.shape, **self._options())
+        return self.backward_joined(grad_output, needs_input_gradient=needs_input_gradient)
 
-    def backward_activated(self, grad_output: Array, y: Array, activation: str, *, needs_input_gradient: bool) -> Array:
-        """As `backward`, from the gradient of y, what `forward_activated` returned."""
-        derivative = getattr(kernels, f"{activation}_backward")
-        return self.backward(derivative(grad_output, y), needs_input_gradient=needs_input_gradient)
+    def backward_joined(
+        self,
+        grad_output: Array,
+        *,
+        activation: str | None = None,
+        window: Any = None,
+        input_activation: str | None = None,
+        needs_input_gradient: bool = True,
+    ) -> Array:
+        """As `backward`, from the gradient of what `forward_joined` returned with the same window.
+
+        activation: None where grad_output is the gradient from before it. input_activation: the one that x came out of;
+        the gradient from before it is returned.
+        """
+        x, y, argmax = self._recall()
+        return kernels.conv_block_backward(
+            x,
+            self.weight.data,
+            grad_output,
+            self.weight.grad,
+            None if self.bias is None else self.bias.grad,
+            **self._options(),
+            activation=activation,
+            y=None if activation is None else y,
+            window=window,
+            argmax=argmax,
+            input_activation=input_activation,
+            needs_input_gradient=needs_input_gradient,
+            deterministic=self.deterministic,
+        )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         self._check_shape(shape, "N", self.in_channels, *self.spatial)

@@ -1,11 +1,10 @@
-"""The dense layer: y = x W^T + b; its gradients are g^T x, the sum of g over the images, and g W."""
+"""The dense layer: y = x W^T + b."""
 
 from __future__ import annotations
 
 from cnn import kernels
-from cnn.array import Array, namespace
+from cnn.array import Array
 from cnn.kernels import DTypeError, ShapeError
-from cnn.kernels.buffers import empty
 from cnn.layers.arguments import check_size, shown
 from cnn.layers.initial import uniform
 from cnn.layers.layer import Layer
@@ -25,35 +24,51 @@ class Linear(Layer):
         self.bias = uniform((self.out_features,), self.in_features) if bias else None
 
     def forward(self, x: Array) -> Array:
-        return self.forward_activated(x, None)
+        return self.forward_joined(x)
 
-    def forward_activated(self, x: Array, activation: str | None) -> Array:
-        """As `forward`, with an activation behind the bias, which the layer must have."""
+    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
+        """As `forward`, with an activation behind it, in one pass."""
         self._check_input(x, "N", self.in_features)
         self._check_dtype("x", x)
-        y = _product(x, self.weight.data.T)
-        if self.bias is not None:
-            kernels.add_bias(y, self.bias.data, activation=activation)
-        self._remember(x)
+        bias = None if self.bias is None else self.bias.data
+        y = kernels.linear_forward(x, self.weight.data, bias, activation=activation)
+        self._remember(x, None if activation is None else y)
         return y
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
-        return self.backward_activated(grad_output, None, None, needs_input_gradient=needs_input_gradient)
+        return self.backward_joined(grad_output, needs_input_gradient=needs_input_gradient)
 
-    def backward_activated(
-        self, grad_output: Array, y: Array | None, activation: str | None, *, needs_input_gradient: bool
+    def backward_joined(
+        self,
+        grad_output: Array,
+        *,
+        activation: str | None = None,
+        input_activation: str | None = None,
+        needs_input_gradient: bool = True,
     ) -> Array:
-        """As `backward`, from the gradient of y, what `forward_activated` returned."""
-        (x,) = self._recall()
+        """As `backward`, from the gradient of what `forward_joined` returned.
+
+        activation: None where grad_output is the gradient from before it. input_activation: the one that x came out of;
+        the gradient from before it is returned.
+        """
+        x, y = self._recall()
         if grad_output.shape != (len(x), self.out_features):
             raise ShapeError(
                 f"{self}: grad_output must be {(len(x), self.out_features)}, got {tuple(grad_output.shape)}"
             )
         self._check_dtype("grad_output", grad_output)
-        if self.bias is not None:
-            grad_output = kernels.bias_backward(grad_output, self.bias.grad, activation=activation, y=y)
-        namespace(x).matmul(grad_output.T, x, out=self.weight.grad)
-        return _product(grad_output, self.weight.data) if needs_input_gradient else None
+        return kernels.linear_backward(
+            x,
+            self.weight.data,
+            grad_output,
+            self.weight.grad,
+            None if self.bias is None else self.bias.grad,
+            activation=activation,
+            y=None if activation is None else y,
+            input_activation=input_activation,
+            needs_input_gradient=needs_input_gradient,
+            deterministic=self.deterministic,
+        )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         self._check_shape(shape, "N", self.in_features)
@@ -65,9 +80,3 @@ class Linear(Layer):
 
     def _arguments(self) -> str:
         return shown(self.in_features, self.out_features, bias=(self.bias is not None, True))
-
-
-def _product(a: Array, b: Array) -> Array:
-    """a b, in an array that a training step may reuse; on a GPU by cuBLAS."""
-    product = empty((a.shape[0], b.shape[1]), a.dtype, like=a)
-    return namespace(a).matmul(a, b, out=product)

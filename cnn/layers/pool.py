@@ -56,6 +56,11 @@ class _MaxPool(_Pool):
     ) -> None:
         self._set(kernel_size, stride, padding, ceil_mode)
 
+    @property
+    def is_side_by_side(self) -> bool:
+        """Whether windows neither overlap nor leave anything between them, and none reaches beyond the input."""
+        return self.stride == self.kernel_size and self.padding == 0 and not self.ceil_mode
+
     def forward(self, x: Array) -> Array:
         self._check_input(x, "N", "C", *self.spatial)
         y, argmax = kernels.max_pool_forward(x, self.kernel_size, **self._options())

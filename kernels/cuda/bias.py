@@ -1,4 +1,4 @@
-"""Bias and activation of a dense layer, one launch each way; the formulas stand in `cnn.kernels.bias`.
+"""Bias and activation of a dense layer, one launch each way; the formulas stand in `cnn.kernels.linear`.
 
 The sums of the way back are made in shared memory in a fixed order: no atomics, no memory to clear. The number of
 columns is a parameter, so that one kernel serves all layers of a network: there is nothing here to unroll.

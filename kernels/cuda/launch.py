@@ -79,6 +79,11 @@ def contiguous(array: Any) -> Any:
     return _copied(array)
 
 
+def matmul(a: Any, b: Any, out: Any) -> None:
+    """out = a b, by cuBLAS."""
+    (np if SIMULATED else _cupy()).matmul(a, b, out=out)
+
+
 def integers(array: Any) -> Any:
     """Labels or indices as kernels are made for: contiguous, int32 or int64.
 

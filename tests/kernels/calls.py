@@ -17,6 +17,7 @@ FEW, MANY = 17, 400
 FILTERS = (6, 2, 3, 3)
 CONV: Arguments = {"stride": 2, "padding": ((1, 1), (2, 1)), "groups": 2, "mode": "convolution"}
 POOL: Arguments = {"window": 3, "stride": 2, "padding": 1}
+BLOCK: Arguments = {"activation": "tanh", "window": 2}
 CLASSES = 10
 PLANE = 7 * 6
 
@@ -55,11 +56,21 @@ def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int 
             return {"grad_output": real(*pooled), "argmax": argmax, "input_shape": input_}
         case "avg_pool_backward":
             return {"grad_output": real(*pooled), "input_shape": input_, **POOL}
-        case "add_bias":
-            return {"x": real(images, CLASSES), "bias": real(CLASSES), "activation": "tanh"}
-        case "bias_backward":
-            grads = {"grad_output": real(images, CLASSES), "grad_bias": real(CLASSES)}
-            return {**grads, "activation": "tanh", "y": real(images, CLASSES)}
+        case "conv_block_forward":
+            return {"x": real(*input_), "weight": real(*FILTERS), "bias": real(6), **CONV, **BLOCK}
+        case "conv_block_backward":
+            block_output = (images, 6, 2, 2)
+            grads = {"grad_output": real(*block_output), "grad_weight": real(*FILTERS), "grad_bias": real(6)}
+            argmax = {"argmax": rng.integers(0, 4 * 4, block_output, dtype=np.int32)}
+            given = {"x": real(*input_), "weight": real(*FILTERS), **grads, "y": real(*block_output), **argmax}
+            return {**given, **CONV, **BLOCK, "input_activation": "sigmoid"}
+        case "linear_forward":
+            given = {"x": real(images, 7), "weight": real(CLASSES, 7), "bias": real(CLASSES)}
+            return {**given, "activation": "tanh"}
+        case "linear_backward":
+            grads = {"grad_weight": real(CLASSES, 7), "grad_bias": real(CLASSES)}
+            given = {"x": real(images, 7), "weight": real(CLASSES, 7), "grad_output": real(images, CLASSES), **grads}
+            return {**given, "activation": "tanh", "y": real(images, CLASSES), "input_activation": "sigmoid"}
         case "count_correct":
             return {"scores": real(images, CLASSES), "labels": rng.integers(0, CLASSES, images)}
         case "gather_batch":
@@ -88,8 +99,8 @@ NOT_OPERATIONS = {"backend", "BackendError", "ConvGeometry", "DTypeError", "Pool
 OPERATIONS = sorted(set(kernels.__all__) - NOT_OPERATIONS)
 WITH_OUT = ("conv_forward", "conv_kernel_gradient", "conv_input_gradient")
 UPDATED_IN_PLACE = {
-    "add_bias": ("x",),
-    "bias_backward": ("grad_bias",),
+    "conv_block_backward": ("grad_weight", "grad_bias"),
+    "linear_backward": ("grad_weight", "grad_bias"),
     "conv_kernel_gradient": ("grad_bias",),
     "batch_norm_forward": ("running_mean", "running_var"),
     "sgd_update": ("value", "velocity"),
@@ -107,7 +118,8 @@ def returned(result: Any) -> tuple[Array, ...]:
     """What a public function returned, as a tuple of arrays."""
     if result is None:
         return ()
-    return result if isinstance(result, tuple) else (result,)
+    results = result if isinstance(result, tuple) else (result,)
+    return tuple(array for array in results if array is not None)
 
 
 def results(name: str, given: Arguments) -> tuple[Array, ...]:

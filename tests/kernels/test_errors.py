@@ -13,12 +13,22 @@ from cnn.kernels import BackendError, DTypeError, ShapeError
 ARRAYS = [(name, key) for name in OPERATIONS for key in float_arrays(name)]
 # Those that another array stands beside, if only `out`.
 BESIDE_OTHERS = [(name, key) for name, key in ARRAYS if name in WITH_OUT or len(float_arrays(name)) > 1]
-OPTIONAL = {("conv_forward", "bias"), ("conv_kernel_gradient", "grad_bias"), ("bias_backward", "y")}
+OPTIONAL = {
+    ("conv_forward", "bias"),
+    ("conv_kernel_gradient", "grad_bias"),
+    ("conv_block_forward", "bias"),
+    ("conv_block_backward", "grad_bias"),
+    ("conv_block_backward", "y"),
+    ("linear_forward", "bias"),
+    ("linear_backward", "grad_bias"),
+    ("linear_backward", "y"),
+}
 INDICES = [
     ("softmax_cross_entropy", "labels"),
     ("hinge", "labels"),
     ("count_correct", "labels"),
     ("max_pool_backward", "argmax"),
+    ("conv_block_backward", "argmax"),
     ("gather_batch", "indices"),
 ]
 

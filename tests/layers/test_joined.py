@@ -1,4 +1,4 @@
-"""Layers joined with the activation behind them: which are, and that the numbers stay the same."""
+"""Layers joined with what stands behind them: which are, and that the numbers stay the same."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from cnn.layers.joined import Joined, join
 
 
 def joined_types(layer: cnn.Layer) -> list[Any]:
-    """The classes of the layers in a container, those that were joined as a pair."""
+    """The classes of the layers in a container, those that were joined as a list."""
     return [
-        (type(inner.layer), type(inner.activation)) if isinstance(inner, Joined) else type(inner)
+        [type(part) for part in (inner.layer, inner.activation, inner.pool) if part is not None]
+        if isinstance(inner, Joined)
+        else type(inner)
         for _, inner in layer.named_children()
     ]
 
@@ -23,15 +25,33 @@ def joined_types(layer: cnn.Layer) -> list[Any]:
 def test_convolutions_and_dense_layers_are_joined_with_what_follows() -> None:
     model = cnn.Sequential(
         cnn.Conv2d(1, 2, 3), cnn.ReLU(), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Conv2d(2, 2, 1), cnn.Tanh(),
-        cnn.Flatten(), cnn.Linear(8, 4), cnn.Sigmoid(), cnn.Linear(4, 3),
+        cnn.MaxPool2d(1), cnn.Flatten(), cnn.Linear(8, 4), cnn.Sigmoid(), cnn.Linear(4, 3),
     )  # fmt: skip
     together = join(model)
     assert joined_types(together) == [
-        (cnn.Conv2d, cnn.ReLU), cnn.ReLU, cnn.MaxPool2d, (cnn.Conv2d, cnn.Tanh),
-        cnn.Flatten, (cnn.Linear, cnn.Sigmoid), cnn.Linear,
+        [cnn.Conv2d, cnn.ReLU], cnn.ReLU, cnn.MaxPool2d, [cnn.Conv2d, cnn.Tanh, cnn.MaxPool2d],
+        cnn.Flatten, [cnn.Linear, cnn.Sigmoid], [cnn.Linear],
     ]  # fmt: skip
     assert [id(p) for p in together.parameters()] == [id(p) for p in model.parameters()]
     assert together.output_shape((5, 1, 6, 6)) == model.output_shape((5, 1, 6, 6)) == (5, 3)
+    groups = [layer for _, layer in together.named_children() if isinstance(layer, Joined)]
+    # The derivative of an activation passes to the group right behind, over a Flatten; other layers stop it.
+    assert [group.input_activation for group in groups] == [None, None, "tanh", "sigmoid"]
+    assert [group.hands_over for group in groups] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [cnn.MaxPool2d(3, stride=2), cnn.MaxPool2d(2, padding=1), cnn.MaxPool2d(2, ceil_mode=True), cnn.AvgPool2d(2)],
+    ids=repr,
+)
+def test_other_pooling_is_left_as_it_is(pool: cnn.Layer) -> None:
+    assert joined_types(join(cnn.Sequential(cnn.Conv2d(1, 2, 3), pool))) == [[cnn.Conv2d], type(pool)]
+
+
+def test_pooling_joins_without_an_activation_and_nothing_joins_behind_it() -> None:
+    model = cnn.Sequential(cnn.Conv1d(1, 2, 3), cnn.MaxPool1d(2), cnn.ReLU())
+    assert joined_types(join(model)) == [[cnn.Conv1d, cnn.MaxPool1d], cnn.ReLU]
 
 
 def test_containers_inside_are_joined_too() -> None:
@@ -40,8 +60,8 @@ def test_containers_inside_are_joined_too() -> None:
     together = join(model)
     assert isinstance(together, cnn.Residual)
     assert together.shortcut is not None
-    assert joined_types(together.body) == [(cnn.Conv2d, cnn.ReLU), cnn.Conv2d]
-    assert joined_types(together.shortcut) == [(cnn.Conv2d, cnn.Sigmoid)]
+    assert joined_types(together.body) == [[cnn.Conv2d, cnn.ReLU], [cnn.Conv2d]]
+    assert joined_types(together.shortcut) == [[cnn.Conv2d, cnn.Sigmoid]]
 
 
 class Doubled(cnn.Linear):
@@ -60,31 +80,32 @@ class Twice(cnn.Sequential):
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "expected"),
     [
-        cnn.Sequential(Doubled(2, 2), cnn.ReLU()),
-        cnn.Sequential(cnn.Linear(2, 2), Shifted()),
-        cnn.Sequential(cnn.Linear(2, 2), cnn.LeakyReLU()),
-        cnn.Sequential(cnn.Linear(2, 2, bias=False), cnn.ReLU()),
-        cnn.Sequential(cnn.BatchNorm1d(2), cnn.ReLU()),
-        Twice(cnn.Linear(2, 2), cnn.ReLU()),
+        (cnn.Sequential(Doubled(2, 2), cnn.ReLU()), [Doubled, cnn.ReLU]),
+        (cnn.Sequential(cnn.Linear(2, 2), Shifted()), [[cnn.Linear], Shifted]),
+        (cnn.Sequential(cnn.Linear(2, 2), cnn.LeakyReLU()), [[cnn.Linear], cnn.LeakyReLU]),
+        (cnn.Sequential(cnn.BatchNorm1d(2), cnn.ReLU()), [cnn.BatchNorm1d, cnn.ReLU]),
+        (Twice(cnn.Linear(2, 2), cnn.ReLU()), [cnn.Linear, cnn.ReLU]),
     ],
-    ids=lambda model: " ".join(type(layer).__name__ for layer in model.modules()),
+    ids=str,
 )
-def test_what_may_compute_something_else_is_left_as_it_is(model: cnn.Layer) -> None:
+def test_what_may_compute_something_else_is_left_as_it_is(model: cnn.Layer, expected: list[Any]) -> None:
     together = join(model)
     assert type(together) is type(model)
-    assert joined_types(together) == [type(layer) for _, layer in model.named_children()]
+    assert joined_types(together) == expected
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("activation", [cnn.ReLU, cnn.Sigmoid, cnn.Tanh])
 def test_the_numbers_are_those_of_one_after_the_other(activation: type[cnn.Layer], dtype: type) -> None:
     model = cnn.Sequential(
-        cnn.Conv1d(2, 3, 3), activation(), cnn.Flatten(), cnn.Linear(12, 5), activation(), cnn.Linear(5, 2)
-    )
+        cnn.Conv1d(2, 3, 3), activation(), cnn.MaxPool1d(2),
+        cnn.Conv1d(3, 4, 2, bias=False), activation(), cnn.Flatten(), cnn.Dropout(0.0),
+        cnn.Linear(12, 5), activation(), cnn.Linear(5, 4, bias=False), activation(), cnn.Linear(4, 2),
+    )  # fmt: skip
     model = model.double() if dtype is np.float64 else model
-    x, g = uniform(0, 17, 2, 6, dtype=dtype), uniform(1, 17, 2, dtype=dtype)
+    x, g = uniform(0, 17, 2, 10, dtype=dtype), uniform(1, 17, 2, dtype=dtype)
     together = join(model)
     found = []
     for computed in (model, together):
@@ -100,5 +121,5 @@ def test_modes_are_those_of_the_layers_themselves() -> None:
     together = join(model)
     model.eval()
     y = together(uniform(0, 3, 2))
-    with pytest.raises(RuntimeError, match=r"ReLU\(\): backward needs a forward pass in training mode"):
+    with pytest.raises(RuntimeError, match=r"Linear\(2, 2\): backward needs a forward pass in training mode"):
         together.backward(y)

@@ -1,0 +1,66 @@
+"""Blocks as one operation after the other, for backends that compute them so, wholly or where nothing is fused."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from cnn.kernels.buffers import empty
+from cnn.kernels.geometry import ConvGeometry, PoolGeometry
+
+
+class ConvBlock:
+    """`conv_block_forward` and `conv_block_backward` of a backend, made of its modules `conv`, `pool`, `activation`."""
+
+    def __init__(self, conv: ModuleType, pool: ModuleType, activation: ModuleType) -> None:
+        self.conv = conv
+        self.pool = pool
+        self.activation = activation
+
+    def forward(
+        self,
+        x: Any,
+        weight: Any,
+        bias: Any | None,
+        conv: ConvGeometry,
+        activation: str | None,
+        pool: PoolGeometry | None,
+        y: Any,
+        argmax: Any | None,
+    ) -> None:
+        z = y if pool is None else empty(conv.y_shape, x.dtype, like=x)
+        self.conv.conv_forward(x, weight, bias, conv, activation, z)
+        if pool is not None:
+            self.pool.max_pool_forward(z, pool, y, argmax)
+
+    def backward(
+        self,
+        x: Any,
+        weight: Any,
+        grad_output: Any,
+        conv: ConvGeometry,
+        activation: str | None,
+        y: Any | None,
+        pool: PoolGeometry | None,
+        argmax: Any | None,
+        input_activation: str | None,
+        deterministic: bool,
+        grad_weight: Any,
+        grad_bias: Any | None,
+        grad_x: Any | None,
+        _zeroed: bool,
+    ) -> None:
+        gradient = grad_output
+        if activation is not None:
+            gradient = empty(grad_output.shape, np.dtype(grad_output.dtype), like=grad_output)
+            getattr(self.activation, f"{activation}_backward")(grad_output, y, gradient)
+        if pool is not None:
+            pooled, gradient = gradient, empty(conv.y_shape, grad_output.dtype, like=grad_output)
+            self.pool.max_pool_backward(pooled, argmax, pool, gradient)
+        self.conv.conv_kernel_gradient(x, gradient, conv, deterministic, grad_weight, grad_bias)
+        if grad_x is not None:
+            self.conv.conv_input_gradient(gradient, weight, conv, grad_x)
+            if input_activation is not None:
+                getattr(self.activation, f"{input_activation}_backward")(grad_x, x, grad_x)
