@@ -108,6 +108,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--seed", type=int, metavar="N", help=f"decides every random number (default: {defaults.seed})")
     add("--device", choices=DEVICES, help=f"auto: the GPU if it can be used (default: {defaults.device})")
     add("--deterministic", action="store_true", help="the same bits in every run on a GPU, too, a little slower")
+    add("--no-graph", dest="graph", action="store_false", help="launch every kernel of every step on a GPU")
     add("--limit", type=int, metavar="N", help="use the first N training images only")
     add("--checkpoint-every", type=int, metavar="STEPS", help=f"(default: {defaults.checkpoint_every}, and after each "
         "epoch)")  # fmt: skip

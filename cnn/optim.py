@@ -13,6 +13,7 @@ import numpy as np
 
 from cnn import kernels
 from cnn.array import Array, device_of, move, namespace
+from cnn.kernels.buffers import allocate
 from cnn.parameter import FlatBuffer, Parameter
 
 
@@ -33,18 +34,48 @@ class Optimizer:
         self._flat = FlatBuffer.of(parameters)
         for name in self.state_names:
             setattr(self, name, namespace(self._flat.data).zeros_like(self._flat.data))
+        # On a GPU the update reads the rate from memory, so that it can be replayed with another one.
+        on_gpu = device_of(self._flat.data) == "cuda"
+        self._rate: Array | None = allocate((1,), np.float32, like=self._flat.data) if on_gpu else None
+        self._rate_value: float | None = None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return self._flat.parameters
+
+    def owns(self, parameter: Parameter) -> bool:
+        """Whether this optimiser updates `parameter`."""
+        return any(parameter is one for one in self.parameters)
+
+    def clear_gradients(self) -> None:
+        """Fill all gradients with zeros. Layers overwrite them: only what adds to them needs that."""
+        self._flat.grad.fill(0)
 
     def step(self) -> None:
         """Update every parameter in place from its gradient.
 
         Raises `RuntimeError` where the parameters are not where the optimiser put them; nothing is written then.
         """
+        self.prepare()
+        self._update(self._flat.data, self._flat.grad)
+
+    def prepare(self) -> None:
+        """Bring what changed since the last step to where the update reads it. Raises as `step` does."""
         if not self._flat.intact():
             raise RuntimeError(
                 f"{type(self).__name__}: the parameters have moved since this optimiser was made (to, float, double, "
                 "or an optimiser for some of them made later); make it after that"
             )
-        self._update(self._flat.data, self._flat.grad)
+        if self._rate is not None and self._rate_value != self.lr:
+            self._rate.fill(self.lr)
+            self._rate_value = self.lr
+
+    def replayed(self) -> None:
+        """Note on the host a step that only the device saw."""
+
+    def fixed_options(self) -> tuple[Any, ...]:
+        """The options that are part of a recorded step: all but the rate."""
+        return tuple(getattr(self, name) for name in self.option_names if name != "lr")
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """{"arrays": {"velocity.0": NumPy copy in the shape of parameter 0, ...}, "scalars": {what JSON can hold}}."""
@@ -74,6 +105,10 @@ class Optimizer:
             view[...] = move(np.asarray(arrays[name]), device_of(view))
         for name, value in values.items():
             setattr(self, name, value)
+
+    @property
+    def _lr(self) -> Any:
+        return self.lr if self._rate is None else self._rate
 
     def _update(self, value: Array, gradient: Array) -> None:
         raise NotImplementedError(f"{type(self).__name__}: _update is not written")
@@ -127,7 +162,7 @@ class SGD(Optimizer):
             value,
             gradient,
             self.velocity,
-            lr=self.lr,
+            lr=self._lr,
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
@@ -163,21 +198,36 @@ class Adam(Optimizer):
         self.weight_decay = float(weight_decay)
         self.steps = 0
         super().__init__(parameters)
+        # The number of the step, beside the rate and for the same reason.
+        self._count = None if self._rate is None else allocate((1,), np.int32, like=self._rate)
+        self._count_value: int | None = None
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self._count is not None and self._count_value != self.steps:
+            self._count.fill(self.steps)
+            self._count_value = self.steps
+
+    def replayed(self) -> None:
+        self.steps += 1
+        self._count_value = self.steps
 
     def _update(self, value: Array, gradient: Array) -> None:
+        if self._count is not None:
+            self._count += 1
         kernels.adam_update(
             value,
             gradient,
             self.mean,
             self.square,
-            step=self.steps + 1,
-            lr=self.lr,
+            step=self.steps + 1 if self._count is None else self._count,
+            lr=self._lr,
             betas=self.betas,
             eps=self.eps,
             weight_decay=self.weight_decay,
             decoupled=self.decoupled,
         )
-        self.steps += 1
+        self.replayed()
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         super()._check_options(options)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from cnn.array import Array, device_of
-from cnn.kernels.buffers import Arena, allocate
-from cnn.layers.joined import join
+from cnn.batch import Batch, Given
+from cnn.graph import Routine
+from cnn.kernels.buffers import allocate
+from cnn.layers.joined import Joined, join
 from cnn.layers.layer import Layer
 from cnn.loss import Loss
 from cnn.optim import Optimizer
+from cnn.progress import Progress
 
-# Shapes of x whose memory is kept: a full batch, the last one of an epoch, and two more.
-MOST_SHAPES = 4
+# Kinds of batches whose memory is kept: a full batch, the last one of an epoch, and two more.
+MOST_KINDS = 4
 
 # Losses that are allocated at a time: 4 KiB of them.
 LOSSES = 1024
@@ -28,45 +31,96 @@ class TrainStep:
 
     Memory is allocated in the first step with an x of some shape and used again in every later one (but for new room
     every 1024 losses): an array that a layer gave out holds other numbers after the next step. The loss is the
-    caller's to keep. On a GPU nothing is read back and nothing waited for.
+    caller's to keep. On a GPU nothing is read back and nothing waited for, and the second step with an x of some shape
+    is recorded as a CUDA graph, which every later one replays.
 
-    deterministic: the same bits in every run on a GPU, too; it is set in every layer of the model.
-    Raises `MemoryError` that says what needs less where there is not enough.
+    deterministic: the same bits in every run on a GPU, too; it is set in every layer of the model. graph=False: launch
+    every kernel of every step, for layers of one's own that allocate or read back, and to look for a fault.
+    Raises `MemoryError` that says what needs less where there is not enough, `RuntimeError` for a step that cannot be
+    recorded.
     """
 
-    def __init__(self, model: Layer, criterion: Loss, optimizer: Optimizer, *, deterministic: bool = False) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        criterion: Loss,
+        optimizer: Optimizer,
+        *,
+        deterministic: bool = False,
+        graph: bool = True,
+    ) -> None:
         self.model = model
         self.criterion = criterion
         self.optimizer = optimizer
         for layer in model.modules():
             layer.deterministic = deterministic
         self._joined = join(model)
-        self._arenas: dict[Any, Arena] = {}
+        self._layers = list(model.modules())
+        self._device = device_of(optimizer.parameters[0].data)
+        self._graph = graph and self._device == "cuda"
+        # What atomics add to must be zero: one pass clears the gradients of all layers.
+        self._clears = self._device == "cuda" and not deterministic
+        if self._clears:
+            for layer in self._joined.modules():
+                if isinstance(layer, Joined):
+                    layer.zeroed = all(map(optimizer.owns, layer.parameters()))
+        self._routines: dict[Any, Routine] = {}
+        self._progress = Progress(optimizer.parameters[0].data)
         self._losses: Array | None = None
         self._number = 0
 
     def __call__(self, x: Array, target: Array) -> Array:
         """The loss, of shape (), of a batch x (N, ...) and its labels (N,), before the update."""
+        return self._kept(self._run(Given(x, target)))
+
+    def run(self, batch: Batch) -> None:
+        """A step whose loss stays where it is until `losses` asks for it: on a GPU, from the third on, one launch.
+
+        The criterion must give one loss for a batch.
+        """
+        self._run(batch)
+
+    def losses(self, count: int) -> Array:
+        """A copy of the losses of the last `count` steps, at most 1024, in their order: (count,)."""
+        return self._progress.last(count)
+
+    def _run(self, batch: Batch) -> Array:
+        self.optimizer.prepare()
+        self._progress.seek(batch.first)
         try:
-            with self._arena(x).reused():
-                loss = self.criterion(self._joined.forward(x), target)
-                self._joined.backward(self.criterion.backward(), needs_input_gradient=False)
-                self.optimizer.step()
-            return self._kept(loss)
+            routine = self._routine(batch)
+            replayed = routine.run(batch)
         except MemoryError as error:
-            self._arenas.clear()
+            self._routines.clear()
             raise MemoryError(
-                f"TrainStep: {device_of(x)!r} has too little memory for a batch of shape {x.shape}, take a smaller "
+                f"TrainStep: {self._device!r} has too little memory for a batch of shape {batch.shape}, take a smaller "
                 f"one: {error}"
             ) from error
+        if replayed:
+            for layer in self._layers:
+                layer.replayed()
+            self.optimizer.replayed()
+            self._progress.replayed(batch.shape[0])
+        return routine.result
 
-    def _arena(self, x: Array) -> Arena:
-        key = device_of(x), x.shape, x.dtype
-        if key not in self._arenas:
-            if len(self._arenas) == MOST_SHAPES:
-                del self._arenas[next(iter(self._arenas))]
-            self._arenas[key] = Arena()
-        return self._arenas[key]
+    def _routine(self, batch: Batch) -> Routine:
+        # What the host decides by while a step is recorded must be the same in every replay.
+        key = batch.key, tuple(layer.training for layer in self._layers), self.optimizer.fixed_options()
+        if key not in self._routines:
+            if len(self._routines) == MOST_KINDS:
+                del self._routines[next(iter(self._routines))]
+            self._routines[key] = Routine(self._compute, batch, self._progress.position, self._graph)
+        return self._routines[key]
+
+    def _compute(self, x: Array, target: Array, images: int) -> Array:
+        if self._clears:
+            self.optimizer.clear_gradients()
+        loss = self.criterion(self._joined.forward(x), target)
+        self._joined.backward(self.criterion.backward(), needs_input_gradient=False)
+        self.optimizer.step()
+        if loss.shape == ():
+            self._progress.record(loss, images)
+        return loss
 
     def _kept(self, loss: Array) -> Array:
         """A copy of the loss that no later step writes to."""

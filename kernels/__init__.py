@@ -24,13 +24,14 @@ from cnn.kernels.conv import conv_bias_gradient, conv_forward, conv_input_gradie
 from cnn.kernels.conv_block import conv_block_backward, conv_block_forward
 from cnn.kernels.dispatch import backend
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
-from cnn.kernels.gather import gather_batch
+from cnn.kernels.gather import gather_batch, gather_next
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 from cnn.kernels.linear import linear_backward, linear_forward
 from cnn.kernels.loss import hinge, mean_squared_error, softmax_cross_entropy
 from cnn.kernels.norm import batch_norm_backward, batch_norm_forward
 from cnn.kernels.optimizer import adam_update, sgd_update
 from cnn.kernels.pool import avg_pool_backward, avg_pool_forward, max_pool_backward, max_pool_forward
+from cnn.kernels.record import record
 
 __all__ = [
     "BackendError",
@@ -52,6 +53,7 @@ __all__ = [
     "conv_kernel_gradient",
     "count_correct",
     "gather_batch",
+    "gather_next",
     "hinge",
     "leaky_relu_backward",
     "leaky_relu_forward",
@@ -60,6 +62,7 @@ __all__ = [
     "max_pool_backward",
     "max_pool_forward",
     "mean_squared_error",
+    "record",
     "relu_backward",
     "relu_forward",
     "sgd_update",

@@ -6,17 +6,19 @@
            value -= lr * (m / (1 - beta1^t)) / (sqrt(s / (1 - beta2^t)) + eps)
            Adam adds weight_decay * value to g; AdamW (decoupled) shrinks value by lr * weight_decay instead.
 
-As `torch.optim.SGD` (without dampening), `Adam` and `AdamW` do.
+As `torch.optim.SGD` (without dampening), `Adam` and `AdamW` do. What changes from step to step, lr and t, may also be
+an array of one element beside the others: it is read when the update runs, so that a recorded one goes with the time.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written
-from cnn.kernels.errors import ShapeError
+from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written, is_array, readable
+from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 from cnn.kernels.options import check_flag, check_number
 
 
@@ -25,19 +27,21 @@ def sgd_update(
     gradient: Any,
     velocity: Any,
     *,
-    lr: float,
+    lr: Any,
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> None:
     """One step of SGD on flat arrays (n,): value and velocity are updated in place.
 
-    A velocity of zeros is the state before the first step. Raises `ShapeError`, `DTypeError`, `BackendError`.
+    lr: a number, or a float32 array (1,). A velocity of zeros is the state before the first step.
+    Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "sgd_update"
     _check(operation, value, gradient, velocity=velocity)
-    numbers = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
-    rate, keep, decay = (check_number(operation, name, number) for name, number in numbers.items())
+    rate = _changing(operation, "lr", lr, value, np.float32)
+    numbers = {"momentum": momentum, "weight_decay": weight_decay}
+    keep, decay = (check_number(operation, name, number) for name, number in numbers.items())
     nesterov = check_flag(operation, "nesterov", nesterov)
     module = backend_module(operation, "optimizer", value)
     module.sgd_update(value, gradient, velocity, rate, keep, nesterov, decay)
@@ -49,8 +53,8 @@ def adam_update(
     mean: Any,
     square: Any,
     *,
-    step: int,
-    lr: float,
+    step: Any,
+    lr: Any,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
@@ -58,17 +62,31 @@ def adam_update(
 ) -> None:
     """Step number `step` (from 1) of Adam, or AdamW with decoupled=True, on flat arrays (n,).
 
-    value, mean and square are updated in place. Raises `ShapeError`, `DTypeError`, `BackendError`.
+    step: a number, or an int32 array (1,). lr: a number, or a float32 array (1,). value, mean and square are updated in
+    place. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "adam_update"
     _check(operation, value, gradient, mean=mean, square=square)
-    count = check_number(operation, "step", step, least=1)
-    numbers = {"lr": lr, "eps": eps, "weight_decay": weight_decay}
-    rate, eps, decay = (check_number(operation, name, number) for name, number in numbers.items())
+    count = _changing(operation, "step", step, value, np.int32, least=1)
+    rate = _changing(operation, "lr", lr, value, np.float32)
+    numbers = {"eps": eps, "weight_decay": weight_decay}
+    eps, decay = (check_number(operation, name, number) for name, number in numbers.items())
     decoupled = check_flag(operation, "decoupled", decoupled)
     betas = _betas(operation, betas)
     module = backend_module(operation, "optimizer", value)
     module.adam_update(value, gradient, mean, square, count, rate, betas, eps, decay, decoupled)
+
+
+def _changing(operation: str, name: str, given: Any, value: Any, dtype: Any, least: float = -math.inf) -> Any:
+    """A number: as it is, or in an array (1,) of `dtype`, which only a GPU's kernels read by themselves."""
+    if not is_array(given):
+        return check_number(operation, name, given, least)
+    if isinstance(given, np.ndarray) != isinstance(value, np.ndarray):
+        raise BackendError(f"{operation}: {name} must live where value does")
+    if given.dtype != dtype:
+        raise DTypeError(f"{operation}: {name} must be a number or an array of {np.dtype(dtype)}, got {given.dtype}")
+    check_shape(operation, name, given, (1,))
+    return check_number(operation, name, given[0], least) if readable(given) else given
 
 
 def _betas(operation: str, betas: Any) -> tuple[float, float]:

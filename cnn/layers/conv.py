@@ -72,11 +72,12 @@ class _Conv(Layer):
         window: Any = None,
         input_activation: str | None = None,
         needs_input_gradient: bool = True,
+        zeroed: bool = False,
     ) -> Array:
         """As `backward`, from the gradient of what `forward_joined` returned with the same window.
 
         activation: None where grad_output is the gradient from before it. input_activation: the one that x came out of;
-        the gradient from before it is returned.
+        the gradient from before it is returned. zeroed: the parameters' gradients are zero already.
         """
         x, y, argmax = self._recall()
         return kernels.conv_block_backward(
@@ -93,6 +94,7 @@ class _Conv(Layer):
             input_activation=input_activation,
             needs_input_gradient=needs_input_gradient,
             deterministic=self.deterministic,
+            zeroed=zeroed,
         )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class Joined(Layer):
     """`layer`, then `activation`, then `pool`; the last two may be missing. What there is to remember `layer` keeps.
 
     input_activation: the one that x came out of, where its derivative is left to this group. hands_over: whether the
-    group behind does that for this one's.
+    group behind does that for this one's. zeroed: whether somebody clears the gradients before each `backward`.
     """
 
     def __init__(self, layer: Conv1d | Conv2d | Linear) -> None:
@@ -37,6 +37,7 @@ class Joined(Layer):
         self.pool: MaxPool1d | MaxPool2d | None = None
         self.input_activation: str | None = None
         self.hands_over = False
+        self.zeroed = False
 
     @property
     def activation_name(self) -> str | None:
@@ -69,6 +70,7 @@ class Joined(Layer):
             activation=None if self.hands_over else self.activation_name,
             input_activation=self.input_activation,
             needs_input_gradient=needs_input_gradient,
+            zeroed=self.zeroed,
             **self._window(),
         )
 

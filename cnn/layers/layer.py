@@ -64,6 +64,9 @@ class Layer:
         """
         return shape
 
+    def replayed(self) -> None:
+        """Note on the host what a forward pass in training mode changes there, after one that only the device saw."""
+
     def __call__(self, x: Array) -> Array:
         return self.forward(x)
 

@@ -45,11 +45,12 @@ class Linear(Layer):
         activation: str | None = None,
         input_activation: str | None = None,
         needs_input_gradient: bool = True,
+        zeroed: bool = False,
     ) -> Array:
         """As `backward`, from the gradient of what `forward_joined` returned.
 
         activation: None where grad_output is the gradient from before it. input_activation: the one that x came out of;
-        the gradient from before it is returned.
+        the gradient from before it is returned. zeroed: the parameters' gradients are zero already.
         """
         x, y = self._recall()
         if grad_output.shape != (len(x), self.out_features):
@@ -68,6 +69,7 @@ class Linear(Layer):
             input_activation=input_activation,
             needs_input_gradient=needs_input_gradient,
             deterministic=self.deterministic,
+            zeroed=zeroed,
         )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -36,10 +36,13 @@ class _BatchNorm(Layer):
             momentum=self.momentum,
             eps=self.eps,
         )
-        if self.training:
-            self.num_batches_tracked += 1
+        self.replayed()
         self._remember(x, saved)
         return y
+
+    def replayed(self) -> None:
+        if self.training:
+            self.num_batches_tracked += 1
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
         x, saved = self._recall()

@@ -18,6 +18,7 @@ from cnn.runs.display import choose_display
 from cnn.runs.evaluate import Evaluation, evaluate, evaluation_batches
 from cnn.runs.feed import feed
 from cnn.runs.folder import checkpoints_of, create_run, open_run
+from cnn.runs.forward import Forward
 from cnn.runs.interrupt import Interrupted
 from cnn.runs.metrics import read_metrics
 from cnn.runs.session import Session
@@ -69,7 +70,7 @@ def evaluate_command(run: str, data: str | None, wanted_device: str) -> int:
     network = trained.network
     dataset = load_test_images(data or trained.config.data, network.input_shape, network.classes)
     batches = feed(evaluation_batches(dataset, network.normalize), device).epoch(0)
-    evaluation = evaluate(trained.model, batches, len(network.classes))
+    evaluation = evaluate(Forward(trained.model), batches, len(network.classes))
     if len(network.classes) <= MAX_PRINTED:
         print(_confusion_table(evaluation, network.classes))
     print(f"test loss {evaluation.loss:.4f}")

@@ -32,7 +32,8 @@ class TrainConfig:
     model: a built-in name or "file.py:function". data: a name or a path for `cnn.data.load`. lr: the peak rate of the
     one-cycle schedule, the first rate of the others. momentum: of SGD, with Nesterov's step unless it is 0. limit: only
     the first so many training images. target_accuracy: in 0..1, training stops after the epoch that reaches it on the
-    test images. deterministic: the same bits in every run on a GPU, too. checkpoint_every: steps. lr, momentum and
+    test images. deterministic: the same bits in every run on a GPU, too. graph: replay steps as CUDA
+    graphs there. checkpoint_every: steps. lr, momentum and
     weight_decay default to `OPTIMIZER_DEFAULTS`.
 
     Raises `ConfigError` naming the option, the rule and the value.
@@ -52,6 +53,7 @@ class TrainConfig:
     seed: int = 0
     device: str = "auto"
     deterministic: bool = False
+    graph: bool = True
     checkpoint_every: int = 200
     limit: int | None = None
 
@@ -70,8 +72,9 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "checkpoint_every"):
             _check_integer(name, getattr(self, name), 1)
         _check_integer("seed", self.seed, 0)
-        if not isinstance(self.deterministic, bool):
-            raise ConfigError(f"--deterministic must be true or false, got {self.deterministic!r}")
+        for name in ("deterministic", "graph"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{_option(name)} must be true or false, got {getattr(self, name)!r}")
         if self.limit is not None:
             _check_integer("limit", self.limit, 1)
         _check_number("lr", self.lr, "above 0", lambda lr: lr > 0)

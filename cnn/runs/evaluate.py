@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.array import Array, move, namespace
+from cnn.batch import Batch
 from cnn.data import Batches, Dataset, Normalize
-from cnn.layers import Layer
+from cnn.runs.forward import Forward
 
 # Wide enough for every vector lane; the activations of resnet8 on CIFAR images still fit in some 70 MB.
 BATCH_SIZE = 128
@@ -70,15 +71,16 @@ def evaluation_batches(dataset: Dataset, normalize: Normalize) -> Batches:
     return Batches(dataset, BATCH_SIZE, shuffle=False, normalize=normalize)
 
 
-def evaluate(model: Layer, batches: Iterable[tuple[Array, Array]], classes: int) -> Evaluation:
-    """Run `model` in eval mode over `batches`, which lie where it does; its mode is put back, also after an error.
+def evaluate(forward: Forward, batches: Iterable[Batch], classes: int) -> Evaluation:
+    """Run a model in eval mode over `batches`, which lie where it does; its mode is put back, also after an error.
 
     Raises ValueError for no images at all or outputs that are not (N, classes), and what the model raises.
     """
+    model = forward.model
     was_training = model.training
     model.eval()
     try:
-        judged = [(_outputs(model, x, classes), labels) for x, labels in batches]
+        judged = [(_outputs(forward, batch, classes), batch.labels.copy()) for batch in batches]
     finally:
         if was_training:
             model.train()
@@ -99,10 +101,10 @@ def log_softmax(outputs: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
-def _outputs(model: Layer, x: Array, classes: int) -> Array:
-    outputs = model(x)
-    if outputs.shape != (len(x), classes):
-        raise ValueError(f"the model must return shape {(len(x), classes)} for {len(x)} images, got {outputs.shape}")
+def _outputs(forward: Forward, batch: Batch, classes: int) -> Array:
+    images, outputs = batch.shape[0], forward(batch)
+    if outputs.shape != (images, classes):
+        raise ValueError(f"the model must return shape {(images, classes)} for {images} images, got {outputs.shape}")
     return outputs
 
 

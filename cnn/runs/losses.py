@@ -6,13 +6,13 @@ loss keeps its place, so that the step that went wrong is known by its number al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.array import device_of, move
+from cnn.array import move
 
 
 class NonFiniteError(RuntimeError):
@@ -20,33 +20,35 @@ class NonFiniteError(RuntimeError):
 
 
 class LossWindow:
-    """The losses of up to `capacity` steps, and how many images each is the mean of."""
+    """The losses of the steps since `clear`, and how many images each is the mean of.
 
-    def __init__(self, capacity: int) -> None:
-        self._losses: Any = np.zeros(capacity, dtype=np.float32)
-        self._images = np.zeros(capacity, dtype=np.int64)
-        self._count = 0
+    recent(n): the losses of the last n steps, an array (n,) on any device.
+    """
 
-    def append(self, loss: Any, images: int) -> None:
-        """Note the loss, an array of shape () on any device, of a step of `images` images."""
-        self._losses = move(self._losses, device_of(loss))
-        self._losses[self._count] = loss
-        self._images[self._count] = images
-        self._count += 1
+    def __init__(self, recent: Callable[[int], Any]) -> None:
+        self._recent = recent
+        self._restored = np.zeros(0, dtype=np.float32)  # from before these steps
+        self._images: list[int] = []
+
+    def append(self, images: int) -> None:
+        """Note a step of `images` images."""
+        self._images.append(images)
 
     def clear(self) -> None:
-        self._count = 0
+        self._restored = self._restored[:0]
+        self._images.clear()
 
     def check(self, step: int) -> None:
         """Raises `NonFiniteError` naming the step of the first loss that is not finite; `step` is the last one's."""
         losses, _ = self.read()
         wrong = np.flatnonzero(~np.isfinite(losses))
         if len(wrong):
-            raise NonFiniteError(f"the loss is {losses[wrong[0]]} at step {step - self._count + 1 + wrong[0]}")
+            raise NonFiniteError(f"the loss is {losses[wrong[0]]} at step {step - len(losses) + 1 + wrong[0]}")
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Losses and numbers of images, as NumPy copies."""
-        return np.array(move(self._losses[: self._count], "cpu")), self._images[: self._count].copy()
+        recent = move(self._recent(len(self._images) - len(self._restored)), "cpu")
+        return np.concatenate([self._restored, recent]), np.array(self._images, dtype=np.int64)
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """For a checkpoint."""
@@ -55,6 +57,5 @@ class LossWindow:
 
     def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `state_dict` returned."""
-        self.clear()
-        for loss, images in zip(state["losses"], state["images"], strict=True):
-            self.append(np.asarray(loss), int(images))
+        self._restored = np.array(state["losses"])
+        self._images = state["images"].tolist()

@@ -24,6 +24,7 @@ from cnn.runs.checkpoint import Checkpoint
 from cnn.runs.config import TrainConfig
 from cnn.runs.evaluate import evaluation_batches
 from cnn.runs.feed import feed
+from cnn.runs.forward import Forward
 from cnn.runs.losses import LossWindow
 from cnn.runs.network import Network
 
@@ -74,9 +75,10 @@ class Session:
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.schedule = make_schedule(config, self.optimizer, self.total_steps)
         self.train_step = cnn.TrainStep(
-            self.model, cnn.CrossEntropyLoss(), self.optimizer, deterministic=config.deterministic
+            self.model, cnn.CrossEntropyLoss(), self.optimizer, deterministic=config.deterministic, graph=config.graph
         )
-        self.window = LossWindow(REPORT_EVERY)
+        self.forward = Forward(self.model, graph=config.graph)
+        self.window = LossWindow(self.train_step.losses)
         self.position = Position()
 
     @property

@@ -81,16 +81,17 @@ class _Loop:
         session, position = self.session, self.position
         self.since_epoch.restart()
         self.since_line.restart()
-        for x, labels in self.interrupt.between(session.feed.epoch(position.epoch, position.batch)):
+        for batch in self.interrupt.between(session.feed.epoch(position.epoch, position.batch)):
             position.lr = session.optimizer.lr
-            loss = session.train_step(x, labels)
+            session.train_step.run(batch)
             if session.schedule is not None:
                 session.schedule.step()
-            session.window.append(loss, len(labels))
+            images = batch.shape[0]
+            session.window.append(images)
             position.step += 1
             position.batch += 1
-            self.since_line.add(len(labels))
-            self.since_epoch.add(len(labels))
+            self.since_line.add(images)
+            self.since_epoch.add(images)
             self.display.step(position.step, position.epoch + 1)
             if position.step % REPORT_EVERY == 0:
                 self._report()
@@ -122,7 +123,7 @@ class _Loop:
     def _evaluate(self) -> Evaluation:
         session = self.session
         batches = self.interrupt.between(session.test_feed.epoch(0))
-        evaluation = evaluate(session.model, batches, len(session.network.classes))
+        evaluation = evaluate(session.forward, batches, len(session.network.classes))
         if not math.isfinite(evaluation.loss):
             raise NonFiniteError(f"the test loss is {evaluation.loss} after step {self.position.step}")
         return evaluation

@@ -26,6 +26,21 @@ def gather_batch(
     share(lambda *part: _gather(*flat, indices, *factors, channels, pixels, *part), len(indices), least)
 
 
+def gather_next(
+    images: Array,
+    labels: Array,
+    order: Array,
+    position: Array,
+    centre: tuple[float, ...],
+    scale: tuple[float, ...],
+    out: Array,
+    out_labels: Array,
+) -> None:
+    picked = order[position[0] : position[0] + len(out)]
+    gather_batch(images, picked, centre, scale, out)
+    out_labels[...] = labels[picked]
+
+
 @jit()
 def _gather(images, y, indices, centre, scale, channels, pixels, first, last):
     for b in range(first, last):

@@ -1,7 +1,7 @@
 """Optimiser updates over one flat array, in one launch; the formulas stand in `cnn.kernels.optimizer`.
 
-A thread owns one element, so that a warp's accesses are whole lines of 128 bytes wherever the arrays begin. Factors
-that change from step to step are parameters, computed in float64 on the host.
+A thread owns one element, so that a warp's accesses are whole lines of 128 bytes wherever the arrays begin. What
+changes from step to step, the rate and the number of the step, is read from memory.
 """
 
 from __future__ import annotations
@@ -10,25 +10,28 @@ import math
 from functools import cache
 from typing import Any
 
-from cnn.kernels.cuda.compiler import Kernel, cuda, float32, pointer, uint32
+import numpy as np
+
+from cnn.kernels import buffers
+from cnn.kernels.cuda.compiler import Kernel, cuda, float32, int32, pointer, uint32
 from cnn.kernels.cuda.launch import Launch, contiguous
 
 THREADS = 128
 
-REAL = pointer(float32)
+REAL, COUNT = pointer(float32), pointer(int32)
 
 
 def sgd_update(
     value: Any,
     gradient: Any,
     velocity: Any,
-    lr: float,
+    lr: Any,
     momentum: float,
     nesterov: bool,
     weight_decay: float,
 ) -> None:
     launch = plan_sgd(value.size, nesterov)
-    launch(value, contiguous(gradient), velocity, lr, momentum, weight_decay, value.size)
+    launch(value, contiguous(gradient), velocity, _in_memory(lr, np.float32, value), momentum, weight_decay, value.size)
 
 
 def adam_update(
@@ -36,18 +39,19 @@ def adam_update(
     gradient: Any,
     mean: Any,
     square: Any,
-    step: int,
-    lr: float,
+    step: Any,
+    lr: Any,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    beta1, beta2 = betas
-    rate, root = lr / (1 - beta1**step), 1 / math.sqrt(1 - beta2**step)
-    shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
-    factors = rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, decay
-    plan_adam(value.size)(value, contiguous(gradient), mean, square, *factors, value.size)
+    changing = _in_memory(step, np.int32, value), _in_memory(lr, np.float32, value)
+    # Logarithms from the host: 1 - beta^t = -expm1(t log beta) then keeps its digits where beta is close to 1.
+    logarithms = (math.log(beta) if beta else -math.inf for beta in betas)
+    factors = (number for beta, log in zip(betas, logarithms, strict=True) for number in (beta, 1 - beta, log))
+    launch = plan_adam(value.size, decoupled)
+    launch(value, contiguous(gradient), mean, square, *changing, *factors, eps, weight_decay, value.size)
 
 
 @cache
@@ -56,9 +60,17 @@ def plan_sgd(size: int, nesterov: bool) -> Launch:
 
 
 @cache
-def plan_adam(size: int) -> Launch:
-    kernel = Kernel("adam_update", _adam, (REAL,) * 4 + (float32,) * 9 + (uint32,), THREADS)
-    return Launch(kernel, (-(-size // THREADS),), (THREADS,))
+def plan_adam(size: int, decoupled: bool) -> Launch:
+    return Launch(_adam(decoupled), (-(-size // THREADS),), (THREADS,))
+
+
+def _in_memory(number: Any, dtype: Any, like: Any) -> Any:
+    """A number as an array (1,); one that is in memory already is left there."""
+    if not isinstance(number, float):
+        return number
+    array = buffers.empty((1,), dtype, like=like)
+    array.fill(number)
+    return array
 
 
 @cache
@@ -69,16 +81,26 @@ def _sgd(nesterov: bool) -> Kernel:
             g = gradient[i] + weight_decay * value[i]
             v = momentum * velocity[i] + g
             velocity[i] = v
-            value[i] -= lr * (g + momentum * v if nesterov else v)
+            value[i] -= lr[0] * (g + momentum * v if nesterov else v)
 
-    return Kernel("sgd_update", sgd, (REAL,) * 3 + (float32,) * 3 + (uint32,), THREADS)
+    return Kernel("sgd_update", sgd, (REAL,) * 4 + (float32,) * 2 + (uint32,), THREADS)
 
 
-def _adam(value, gradient, mean, square, rate, root, beta1, rest1, beta2, rest2, eps, shrink, decay, size):
-    i = uint32(uint32(cuda.blockIdx.x) * uint32(THREADS) + uint32(cuda.threadIdx.x))
-    if i < size:
-        g = gradient[i] + decay * value[i]
-        m = beta1 * mean[i] + rest1 * g
-        s = beta2 * square[i] + rest2 * g * g
-        mean[i], square[i] = m, s
-        value[i] = shrink * value[i] - rate * m / (math.sqrt(s) * root + eps)
+@cache
+def _adam(decoupled: bool) -> Kernel:
+    def adam(value, gradient, mean, square, step, lr, beta1, rest1, log1, beta2, rest2, log2, eps, weight_decay, size):
+        i = uint32(uint32(cuda.blockIdx.x) * uint32(THREADS) + uint32(cuda.threadIdx.x))
+        if i < size:
+            t, rate, x = float32(step[0]), lr[0], value[i]
+            g = gradient[i]
+            if decoupled:
+                x *= float32(1) - rate * weight_decay
+            else:
+                g += weight_decay * x
+            m = beta1 * mean[i] + rest1 * g
+            s = beta2 * square[i] + rest2 * g * g
+            mean[i], square[i] = m, s
+            root = math.sqrt(s / -math.expm1(t * log2))
+            value[i] = x - rate * (m / -math.expm1(t * log1)) / (root + eps)
+
+    return Kernel("adam_update", adam, (REAL,) * 4 + (COUNT, REAL) + (float32,) * 8 + (uint32,), THREADS)

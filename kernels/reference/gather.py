@@ -14,3 +14,18 @@ def gather_batch(
 ) -> None:
     per_channel = [np.array(values, np.float32).reshape(-1, 1, 1) for values in (centre, scale)]
     out[...] = (images[indices] - per_channel[0]) * per_channel[1]
+
+
+def gather_next(
+    images: Array,
+    labels: Array,
+    order: Array,
+    position: Array,
+    centre: tuple[float, ...],
+    scale: tuple[float, ...],
+    out: Array,
+    out_labels: Array,
+) -> None:
+    picked = order[position[0] : position[0] + len(out)]
+    gather_batch(images, picked, centre, scale, out)
+    out_labels[...] = labels[picked]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -55,6 +57,28 @@ def test_gather_from_views() -> None:
     with kernels.backend("reference"):
         expected = kernels.gather_batch(images[1:, ::-1, :, 2:], indices[1::3], **NORMALIZE)
     assert_array_equal(to_host(y), expected)
+
+
+def following(order: list[int], first: int, size: int, channels: int) -> dict[str, Any]:
+    stored_labels = {"images": stored(channels), "labels": np.arange(100)[::-1].copy(), "order": np.array(order)}
+    return {**stored_labels, "position": np.array([first], np.int32), "size": size, **normalize(channels)}
+
+
+@pytest.mark.parametrize(("first", "size"), [(0, 5), (3, 2), (2, 0)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_next_batch(channels: int, first: int, size: int) -> None:
+    check_parity("gather_next", following([3, 0, 3, 2, 1], first, size, channels))
+
+
+def test_what_lies_beyond_an_order_is_no_image() -> None:
+    x, labels = on_device("gather_next", following([3, 100, -1, 0], 1, 4, 1))
+    assert np.isnan(x).all(axis=(1, 2, 3)).tolist() == [True, True, False, True]
+    assert labels.tolist() == [-1, -1, 99, -1]
+
+
+def test_steps_are_recorded() -> None:
+    given = {"value": np.array(0.5, np.float32), "history": np.zeros(3, np.float32)}
+    check_parity("record", {**given, "counts": np.array([4, 100], np.int32), "images": 64}, "history", "counts")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

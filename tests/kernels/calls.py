@@ -77,6 +77,12 @@ def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int 
             stored = rng.integers(0, 256, (5, 3, 7, 6), dtype=np.uint8)
             normalize = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
             return {"images": stored, "indices": rng.integers(0, 5, images), **normalize}
+        case "gather_next":
+            stored = {"images": rng.integers(0, 256, (5, 3, 7, 6), dtype=np.uint8), "labels": rng.integers(0, 9, 5)}
+            order = {"order": rng.integers(0, 5, images + 4), "position": np.array([3], np.int32), "size": images}
+            return {**stored, **order, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
+        case "record":
+            return {"value": real(1), "history": real(5), "counts": np.array([7, 9], np.int32), "images": 3}
         case "mean_squared_error":
             return {"y": real(*input_), "target": real(*input_)}
         case "batch_norm_forward":
@@ -101,6 +107,7 @@ WITH_OUT = ("conv_forward", "conv_kernel_gradient", "conv_input_gradient")
 UPDATED_IN_PLACE = {
     "conv_block_backward": ("grad_weight", "grad_bias"),
     "linear_backward": ("grad_weight", "grad_bias"),
+    "record": ("history", "counts"),
     "conv_kernel_gradient": ("grad_bias",),
     "batch_norm_forward": ("running_mean", "running_var"),
     "sgd_update": ("value", "velocity"),

@@ -39,6 +39,24 @@ def test_images_are_bytes() -> None:
             kernels.gather_batch(wrong, np.array([0]), (0, 0, 0), (1, 1, 1))
 
 
+@pytest.mark.parametrize("first", [0, 3, 7])
+def test_the_next_batch_is_that_of_its_indices(first: int) -> None:
+    order, labels = np.array([5, 0, 0, 3, 1, 4, 2, 2, 5]), np.arange(10, 16)
+    normalize = {"mean": (0.1, 0.4, 0.9), "std": (0.3, 0.2, 1.5)}
+    x, y = kernels.gather_next(STORED, labels, order, np.array([first], np.int32), 2, **normalize)
+    picked = order[first : first + 2]
+    assert_array_equal(x, kernels.gather_batch(STORED, picked, **normalize))
+    assert y.tolist() == (picked + 10).tolist()
+
+
+def test_a_step_is_recorded() -> None:
+    history, counts = np.full(3, np.nan, np.float32), np.array([4, 100], np.int32)
+    for number in range(4):
+        kernels.record(np.array(number, np.float32), history, counts, images=5)
+    assert history.tolist() == [2, 3, 1]  # the fourth is written over the first
+    assert counts.tolist() == [8, 120]
+
+
 NAN, INF = np.nan, np.inf
 
 

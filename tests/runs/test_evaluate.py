@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import cnn
+from cnn.batch import Given
 from cnn.data import Dataset, Normalize
 from cnn.runs.evaluate import Evaluation, evaluate, evaluation_batches
+from cnn.runs.forward import Forward
 
 # Softmax of these: (1/4, 3/4), (1/2, 1/2), (8/9, 1/9), (1/10, 9/10).
 LOGITS = np.array([[0, log(3)], [5, 5], [log(8), 0], [0, log(9)]], dtype=np.float32)
@@ -29,7 +31,7 @@ class Fixed(cnn.Layer):
 
 
 def judged() -> Evaluation:
-    return evaluate(Fixed(), [(LOGITS[:3], LABELS[:3]), (LOGITS[3:], LABELS[3:])], 2)
+    return evaluate(Forward(Fixed()), [Given(LOGITS[:3], LABELS[:3]), Given(LOGITS[3:], LABELS[3:])], 2)
 
 
 def test_predictions_probabilities_and_losses() -> None:
@@ -58,7 +60,7 @@ def test_confusion_has_a_row_for_each_true_class() -> None:
 def test_runs_in_eval_mode_and_puts_the_mode_back(training: bool) -> None:
     model = Fixed()
     model.train(training)
-    evaluate(model, [(LOGITS, LABELS)], 2)
+    evaluate(Forward(model), [Given(LOGITS, LABELS)], 2)
     assert model.modes == [False]
     assert model.training is training
 
@@ -67,18 +69,18 @@ def test_the_mode_is_put_back_after_an_error() -> None:
     model = Fixed()
     model.train()
     with pytest.raises(ValueError, match=r"must return shape \(4, 3\) for 4 images, got \(4, 2\)"):
-        evaluate(model, [(LOGITS, LABELS)], 3)
+        evaluate(Forward(model), [Given(LOGITS, LABELS)], 3)
     assert model.training
 
 
 def test_nothing_to_evaluate() -> None:
     with pytest.raises(ValueError, match="no images"):
-        evaluate(Fixed(), [], 2)
+        evaluate(Forward(Fixed()), [], 2)
 
 
 def test_outputs_that_overflow_give_a_loss_that_shows_it() -> None:
     huge = np.array([[np.inf, 0]], dtype=np.float32)
-    assert np.isnan(evaluate(Fixed(), [(huge, LABELS[:1])], 2).loss)
+    assert np.isnan(evaluate(Forward(Fixed()), [Given(huge, LABELS[:1])], 2).loss)
 
 
 def test_batches_keep_order_and_leave_nothing_out() -> None:

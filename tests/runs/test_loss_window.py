@@ -8,11 +8,27 @@ import pytest
 from cnn.runs.losses import LossWindow, NonFiniteError
 
 
-def window(*losses: float) -> LossWindow:
-    made = LossWindow(4)
+class Steps:
+    """A training step that gives the losses it is told to."""
+
+    def __init__(self) -> None:
+        self.done: list[float] = []
+        self.window = LossWindow(lambda count: np.array(self.done[len(self.done) - count :], np.float32))
+
+    def run(self, loss: float, images: int) -> None:
+        self.done.append(loss)
+        self.window.append(images)
+
+
+def steps(*losses: float) -> Steps:
+    made = Steps()
     for number, loss in enumerate(losses):
-        made.append(np.array(loss, dtype=np.float32), 10 + number)
+        made.run(loss, 10 + number)
     return made
+
+
+def window(*losses: float) -> LossWindow:
+    return steps(*losses).window
 
 
 def test_holds_losses_and_images_in_order() -> None:
@@ -22,11 +38,11 @@ def test_holds_losses_and_images_in_order() -> None:
 
 
 def test_starts_again_when_cleared() -> None:
-    used = window(np.nan, 1.0)
-    used.clear()
-    used.append(np.array(3.0, dtype=np.float32), 7)
-    used.check(1)
-    assert [part.tolist() for part in used.read()] == [[3.0], [7]]
+    used = steps(np.nan, 1.0)
+    used.window.clear()
+    used.run(3.0, 7)
+    used.window.check(1)
+    assert [part.tolist() for part in used.window.read()] == [[3.0], [7]]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +58,11 @@ def test_names_the_first_step_that_went_wrong(losses: tuple[float, ...], last: i
 
 
 def test_goes_on_from_a_checkpoint() -> None:
-    resumed = window(9.0, 9.0, 9.0)
-    resumed.load_state_dict(window(0.5, 0.25).state_dict())
-    resumed.append(np.array(0.125, dtype=np.float32), 3)
-    assert [part.tolist() for part in resumed.read()] == [[0.5, 0.25, 0.125], [10, 11, 3]]
+    resumed = Steps()
+    resumed.window.load_state_dict(window(0.5, 0.25).state_dict())
+    resumed.run(0.125, 3)
+    assert [part.tolist() for part in resumed.window.read()] == [[0.5, 0.25, 0.125], [10, 11, 3]]
+    resumed.window.check(7)
+    resumed.run(np.nan, 3)
+    with pytest.raises(NonFiniteError, match="the loss is nan at step 8"):
+        resumed.window.check(8)

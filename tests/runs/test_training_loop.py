@@ -184,13 +184,15 @@ def test_a_rate_beyond_reason_ends_in_words(tiny_config: Config, tmp_path: Path,
 
 
 def spoil_loss(session: Session, step: int, value: float = np.nan) -> None:
-    train_step = session.train_step
+    criterion = session.train_step.criterion
 
-    def spoilt(x: Any, labels: Any) -> Any:
-        loss = train_step(x, labels)
-        return np.array(value, dtype=loss.dtype) if session.position.step == step - 1 else loss
+    class Spoilt(cnn.CrossEntropyLoss):
+        def __call__(self, output: Any, target: Any) -> Any:
+            loss = criterion(output, target)
+            self._gradient = criterion.backward()
+            return np.array(value, dtype=loss.dtype) if session.position.step == step - 1 else loss
 
-    session.train_step = spoilt  # type: ignore[assignment]
+    session.train_step.criterion = Spoilt()
 
 
 def test_refuses_a_checkpoint_of_other_data(tiny_config: Config, tmp_path: Path, silent: Any) -> None:

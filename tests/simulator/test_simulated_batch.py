@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -38,6 +40,28 @@ def test_an_index_of_no_image_makes_nan() -> None:
     assert np.isnan(y).all(axis=(1, 2, 3)).tolist() == [False, True, True, True, False]
     (right,) = check_parity("gather_batch", {"images": stored(1), "indices": indices[[0, 4]], **normalize(1)})
     assert_array_equal(y[[0, 4]], right)
+
+
+def following(order: list[int], first: int, size: int, channels: int) -> dict[str, Any]:
+    stored_labels = {"images": stored(channels), "labels": np.arange(4)[::-1].copy(), "order": np.array(order)}
+    return {**stored_labels, "position": np.array([first], np.int32), "size": size, **normalize(channels)}
+
+
+@pytest.mark.parametrize(("first", "size"), [(0, 5), (3, 2), (2, 0)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_next_batch(channels: int, first: int, size: int) -> None:
+    check_parity("gather_next", following([3, 0, 3, 2, 1], first, size, channels))
+
+
+def test_what_lies_beyond_an_order_is_no_image() -> None:
+    x, labels = on_device("gather_next", following([3, 4, -1, 0], 1, 4, 1))
+    assert np.isnan(x).all(axis=(1, 2, 3)).tolist() == [True, True, False, True]
+    assert labels.tolist() == [-1, -1, 3, -1]
+
+
+def test_steps_are_recorded() -> None:
+    given = {"value": np.array(0.5, np.float32), "history": np.zeros(3, np.float32)}
+    check_parity("record", {**given, "counts": np.array([4, 100], np.int32), "images": 64}, "history", "counts")
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8])

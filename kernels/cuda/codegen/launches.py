@@ -93,7 +93,7 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
     return [
         *further,
         Work("accuracy", "evaluation", accuracy.plan_count_correct(suite.classes, LABELS)),
-        Work("optimizer", "update, Adam", optimizer.plan_adam(suite.parameters)),
+        Work("optimizer", "update, Adam", optimizer.plan_adam(suite.parameters, False)),
     ]
 
 
