@@ -7,6 +7,7 @@ loss = step(x, labels)  # x (N, 1, 28, 28) float32, labels (N,) integers
 """
 
 from cnn import kernels, models
+from cnn.kernels.threads import get_num_threads, set_num_threads
 from cnn.layers import (
     AdaptiveAvgPool2d,
     AvgPool1d,
@@ -72,7 +73,9 @@ __all__ = [
     "Tanh",
     "TrainStep",
     "__version__",
+    "get_num_threads",
     "kernels",
     "manual_seed",
     "models",
+    "set_num_threads",
 ]

@@ -142,9 +142,9 @@ def _vector_features() -> str:
 
 
 def _threads() -> str:
-    from cnn.kernels.cpu.threads import number_of_threads
+    from cnn.kernels.threads import get_num_threads
 
-    return f"{number_of_threads()} of {os.cpu_count()} logical processors (CNN_NUM_THREADS sets another number)"
+    return f"{get_num_threads()} of {os.cpu_count()} logical processors (CNN_NUM_THREADS sets another number)"
 
 
 def _driver() -> tuple[int, str]:

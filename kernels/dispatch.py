@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,8 @@ from numpy.typing import DTypeLike
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 
 BACKENDS = ("reference", "cpu", "cuda")
+
+_FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 _forced: ContextVar[str | None] = ContextVar("cnn.kernels.backend", default=None)
 
@@ -48,11 +51,16 @@ def backend_module(operation: str, file: str, x: Any, dimensions: int = 2, dtype
     name = _name(x)
     if name == "cuda":
         _check_cuda(operation, x, dimensions, np.dtype(dtype))
-        return import_module(f"cnn.kernels.cuda.{file}")
+        return _module(name, file)
     if not isinstance(x, np.ndarray):
         raise BackendError(f"{operation}: backend {name!r} takes NumPy arrays, got {_kind(x)}")
     if name == "cpu" and (x.dtype != dtype or dimensions > 2):
         name = "reference"
+    return _module(name, file)
+
+
+@cache
+def _module(name: str, file: str) -> ModuleType:
     return import_module(f"cnn.kernels.{name}.{file}")
 
 
@@ -86,7 +94,7 @@ def check_arrays(operation: str, *, optional: Sequence[str] = (), **arrays: Any)
     for name, array in present.items():
         if not is_array(array):
             raise DTypeError(f"{operation}: {name} must be a NumPy or CuPy array, got {_kind(array)}")
-        if array.dtype not in (np.float32, np.float64):
+        if array.dtype not in _FLOATS:
             raise DTypeError(f"{operation}: {name} must be float32 or float64, got {array.dtype}")
     (first_name, first), *others = present.items()
     for name, array in others:

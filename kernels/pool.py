@@ -68,12 +68,7 @@ def max_pool_backward(
     else:
         geometry = PoolGeometry.of(operation, input_shape, window, stride=stride, padding=padding, ceil_mode=ceil_mode)
         check_shape(operation, "grad_output", grad_output, geometry.y_shape)
-    plane = math.prod(geometry.input)
-    # One pass over argmax, small beside the planes, is what it costs that no index can leave its plane.
-    if readable(argmax) and argmax.size and (argmax.min() < 0 or argmax.max() >= plane):
-        raise ShapeError(
-            f"{operation}: argmax must lie in 0..{plane - 1}, got values from {argmax.min()} to {argmax.max()}"
-        )
+    check_argmax(operation, argmax, geometry)
     module = backend_module(operation, "pool", grad_output, geometry.dimensions)
     return filled(
         operation,
@@ -83,6 +78,18 @@ def max_pool_backward(
         (grad_output,),
         lambda grad_x: module.max_pool_backward(grad_output, argmax, geometry, grad_x),
     )
+
+
+def check_argmax(operation: str, argmax: Any, geometry: PoolGeometry) -> None:
+    """No index leaves its plane, as far as can be seen from here: a GPU would have to be waited for.
+
+    One pass over argmax, small beside the planes: read without their sign, negative numbers are the largest.
+    """
+    plane = math.prod(geometry.input)
+    if readable(argmax) and argmax.size and argmax.view(f"u{argmax.itemsize}").max() >= plane:
+        raise ShapeError(
+            f"{operation}: argmax must lie in 0..{plane - 1}, got values from {argmax.min()} to {argmax.max()}"
+        )
 
 
 def _any_window(operation: str, y_shape: tuple[int, ...], input_shape: Sequence[int]) -> PoolGeometry:

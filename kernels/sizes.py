@@ -18,9 +18,14 @@ LARGEST_PLANE = 2**31 - 1
 Pairs = tuple[tuple[int, int], ...]
 
 
+def _is_plain(sizes: Any) -> bool:
+    """Whether it is a tuple of Python ints, nothing more: what the shapes of arrays are."""
+    return type(sizes) is tuple and {*map(type, sizes)} == {int}
+
+
 def read_shape(operation: str, name: str, shape: Sequence[int]) -> tuple[int, ...]:
     try:
-        sizes = tuple(operator.index(size) for size in shape)
+        sizes = shape if _is_plain(shape) else tuple(operator.index(size) for size in shape)
     except TypeError:
         raise ShapeError(f"{operation}: the shape of {name} must be a sequence of ints, got {shape!r}") from None
     if sizes and min(sizes) < 0:
@@ -37,6 +42,8 @@ def spatial_dimensions(operation: str, x_shape: tuple[int, ...]) -> int:
 
 def freeze(option: Any) -> Any:
     """Lists become tuples, so that options can be keys of a cache."""
+    if type(option) is int or _is_plain(option):  # by far the most
+        return option
     if isinstance(option, list | tuple):
         return tuple(freeze(item) for item in option)
     return option if isinstance(option, str) or option is None else _index(option)

@@ -20,10 +20,11 @@ class Sequential(Layer):
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
+        self._together: tuple[Layer, ...] | None = None
         _check_layers("Sequential", *layers)
 
     def forward(self, x: Array) -> Array:
-        for layer in self.layers:
+        for layer in self.layers if self.training else self._joined_layers():
             x = layer.forward(x)
         return x
 
@@ -45,6 +46,15 @@ class Sequential(Layer):
 
     def named_children(self) -> Iterator[tuple[str, Layer]]:
         return ((str(index), layer) for index, layer in enumerate(self.layers))
+
+    def _joined_layers(self) -> tuple[Layer, ...]:
+        """The same layers, neighbours computed together: without a way back nobody asks for what is between them."""
+        if self._together is None:
+            # Joined layers are made of containers themselves.
+            from cnn.layers.joined import joined
+
+            self._together = tuple(joined(self.layers))
+        return self._together
 
     def _first_learning(self) -> int:
         return next((index for index, layer in enumerate(self.layers) if layer.parameters()), len(self))

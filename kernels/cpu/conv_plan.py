@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.layout import padded_positions
 from cnn.kernels.cpu.simd import LANES, REGISTERS
 from cnn.kernels.geometry import ConvGeometry, Phase
@@ -28,10 +29,16 @@ Array = np.ndarray[Any, Any]
 
 # (channels, pixels) of a register tile of sums. With a vector for each pixel and one for a weight it must fit in the
 # registers; the more sums for each load, the better. Among tiles that waste equally little, the first is taken.
-TILES = ((8, 3), (6, 4), (4, 6), (2, 10), (1, 14)) if REGISTERS >= 32 else ((6, 2), (4, 3), (2, 4), (1, 6))
+TILES = (
+    ((8, 3), (8, 2), (6, 4), (4, 6), (4, 5), (2, 10), (1, 14)) if REGISTERS >= 32 else ((6, 2), (4, 3), (2, 4), (1, 6))
+)
 
 # (filters, rows) of the kernel gradient's tile: as above, but with a vector for each filter and each row.
-GRADIENT_TILES = ((6, 4), (8, 2), (4, 6), (1, 14)) if REGISTERS >= 32 else ((4, 2), (2, 4), (1, 6))
+GRADIENT_TILES = ((8, 3), (6, 4), (8, 2), (4, 6), (1, 14)) if REGISTERS >= 32 else ((4, 2), (2, 4), (1, 6))
+
+# float32 of the gradients under a row of tiles that may stay in the first-level cache from one tile to the next; worth
+# it where the sums of all these tiles, which are put aside in between, are no more.
+NEAR = 2**12
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +52,8 @@ class Correlation:
     source_steps: tuple[int, int]  # from a grid pixel to the one below, and to the one on the right
     target: Plane
     target_steps: tuple[int, int]
-    grids: Array  # a line for each: rows, first row, first weight, target of its first pixel, height, width
+    grids: Array  # for each: rows, first row, first weight, target of its first pixel, height, width, first line
+    lines: Array  # for each line of pixels of every grid: which of the rows meet the source, from and to
     offsets: Array  # of every row of every grid
     weights: Array  # flat index in the weight array of [grid][group][block][row][channel of the tile], -1 for none
 
@@ -60,6 +68,7 @@ class Overlays:
     source: Plane
     source_steps: tuple[int, int]
     grad: Plane
+    lines: int  # of overlays that all tiles pass over before the next lines
     offsets: Array  # of every row, filled up to whole tiles by repeating the last
 
 
@@ -85,7 +94,7 @@ class Plane(NamedTuple):
 def forward_plan(geometry: ConvGeometry) -> Correlation:
     g = geometry.two_dimensional()
     phases = [[g.forward_phase(axis)] for axis in (0, 1)]
-    index = _weight_index(g)
+    index = weight_index(g)
     return _correlation(index, g.channels, g.input, g.stride, g.filters, g.output, (1, 1), phases)
 
 
@@ -93,7 +102,7 @@ def forward_plan(geometry: ConvGeometry) -> Correlation:
 def input_gradient_plan(geometry: ConvGeometry) -> Correlation:
     g = geometry.two_dimensional()
     phases = [g.input_gradient_phases(axis) for axis in (0, 1)]
-    index = _weight_index(g).swapaxes(1, 2)
+    index = weight_index(g).swapaxes(1, 2)
     return _correlation(index, g.filters, g.output, (1, 1), g.channels, g.input, g.stride, phases)
 
 
@@ -105,9 +114,9 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     tile = _best(GRADIENT_TILES, filters, rows)
     phases = [[g.forward_phase(axis)] for axis in (0, 1)]
     (vertical,), (horizontal,) = phases
-    source = _source_plane(g.channels, g.input, phases, 1)
+    source = source_plane(g.channels, g.input, phases, 1)
     c, r, s = np.indices((channels, *g.kernel)).reshape(3, -1)
-    offsets = _offsets(source, c, vertical, horizontal, r, s)
+    offsets = row_offsets(source, c, vertical, horizontal, r, s)
     height, width = g.output
     return Overlays(
         tile=tile,
@@ -116,6 +125,7 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
         source=source,
         source_steps=(g.stride[0] * source.row * LANES, g.stride[1] * LANES),
         grad=Plane.of(g.filters, (height, width), (0, 0), (height, width)),
+        lines=max(NEAR // max(width * tile[0] * LANES, 1), 1) if tile[0] * rows * LANES <= NEAR else height,
         offsets=np.concatenate([offsets, np.full(-rows % tile[1], offsets[-1])]).astype(np.int64),
     )
 
@@ -138,18 +148,20 @@ def _correlation(
     padding = ((0, 0), (0, blocks * tile[0] - targets), (0, 0), (0, 0), (0, 0))
     index = np.pad(index, padding, constant_values=-1).reshape(groups, blocks, tile[0], *index.shape[2:])
 
-    source = _source_plane(source_channels, source_sizes, phases, tile[1])
-    width = max((side.first + (_up(side.size, tile[1]) - 1) * side.step + 1 for side in phases[1]), default=1)
+    source = source_plane(source_channels, source_sizes, phases, tile[1])
+    width = max((side.first + (up(side.size, tile[1]) - 1) * side.step + 1 for side in phases[1]), default=1)
     target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
-    grids, offsets, weights = [], [], []
-    rows = packed = 0
+    grids, lines, offsets, weights = [], [], [], []
+    rows = packed = first_line = 0
     for vertical, horizontal in product(*phases):
-        taps = [(r, s) for r, _ in vertical.met for s, _ in horizontal.met]
-        c, tap = np.indices((sources, len(taps))).reshape(2, -1)
-        r, s = np.array(taps, np.int64).reshape(-1, 2)[tap].T
+        down, right = (np.array([tap for tap, _ in phase.met], np.int64) for phase in (vertical, horizontal))
+        r, c, s = np.indices((len(down), sources, len(right))).reshape(3, -1)
+        r, s = down[r], right[s]
         start = (vertical.first * width + horizontal.first) * LANES
-        grids.append([len(c), rows, packed, start, vertical.size, _up(horizontal.size, tile[1])])
-        offsets.append(_offsets(source, c, vertical, horizontal, r, s))
+        grids.append([len(c), rows, packed, start, vertical.size, up(horizontal.size, tile[1]), first_line])
+        lines.append(met_rows(vertical, source_sizes[0], sources * len(right)))
+        first_line += vertical.size
+        offsets.append(row_offsets(source, c, vertical, horizontal, r, s))
         weights.append(np.moveaxis(index[:, :, :, c, r, s], 2, 3).ravel())
         rows, packed = rows + len(c), packed + weights[-1].size
     return Correlation(
@@ -160,26 +172,27 @@ def _correlation(
         source_steps=(source_steps[0] * source.row * LANES, source_steps[1] * LANES),
         target=target,
         target_steps=(target_steps[0] * width * LANES, target_steps[1] * LANES),
-        grids=np.array(grids, np.int64).reshape(-1, 6),
+        grids=np.array(grids, np.int64).reshape(-1, 7),
+        lines=np.concatenate([np.zeros((0, 2), np.int64), *lines]),
         offsets=np.concatenate([np.zeros(0, np.int64), *offsets]),
         weights=np.concatenate([np.zeros(0, np.int64), *weights]),
     )
 
 
-def _source_plane(channels: int, sizes: Any, phases: list[list[Phase]], multiple: int) -> Plane:
+def source_plane(channels: int, sizes: Any, phases: list[list[Phase]], multiple: int) -> Plane:
     """Room for every source index that a tap meets, with grid rows rounded up to `multiple` pixels."""
     before, extent = [], []
     for axis in (0, 1):
         reached = [0, sizes[axis] - 1]
         for phase in phases[axis]:
-            last = (_up(phase.size, multiple if axis else 1) - 1) * phase.stride
+            last = (up(phase.size, multiple if axis else 1) - 1) * phase.stride
             reached += [index for _, first in phase.met for index in (first, first + last)]
         before.append(-min(reached))
         extent.append(max(reached) - min(reached) + 1)
     return Plane.of(channels, tuple(sizes), (before[0], before[1]), (extent[0], extent[1]))
 
 
-def _offsets(source: Plane, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:
+def row_offsets(source: Plane, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:
     """From the vector of the source's place for grid pixel 0 to that of channel c under tap (r, s)."""
     down, right = dict(vertical.met), dict(horizontal.met)
     rows = np.array([down[tap] for tap in r.tolist()], np.int64) + source.before[0]
@@ -188,16 +201,31 @@ def _offsets(source: Plane, c: Array, vertical: Phase, horizontal: Phase, r: Arr
     return offsets
 
 
-def _weight_index(g: ConvGeometry) -> Array:
+def met_rows(vertical: Phase, height: int, rows: int) -> Array:
+    """For each line of a grid, which rows e meet a source of that height, from and to; `rows` of them have one tap."""
+    positions = np.arange(vertical.size)[:, None] * vertical.stride + [first for _, first in vertical.met]
+    met = (positions >= 0) & (positions < height)
+    first = np.where(met.any(axis=1), met.argmax(axis=1) if met.size else 0, 0)
+    lines: Array = np.stack([first, first + met.sum(axis=1)], axis=1) * rows
+    return lines.astype(np.int64)
+
+
+def weight_index(g: ConvGeometry) -> Array:
     """Flat positions in weight (K, C/G, R, S) as [group][filter][channel][r][s], mirrored for mode="convolution"."""
     index = np.arange(int(np.prod(g.weight_shape))).reshape(g.groups, g.filters // g.groups, *g.weight_shape[1:])
     return index[..., ::-1, ::-1] if g.flipped else index
 
 
+@jit()
+def pick(values, index, out):
+    for i in range(index.size):
+        out[i] = values[index[i]] if index[i] >= 0 else np.float32(0)
+
+
 def _best(tiles: tuple[tuple[int, int], ...], rows: int, columns: int) -> tuple[int, int]:
     """The tile that covers rows x columns with the least waste; the efficiency of small tiles is about their loads."""
-    return min(tiles, key=lambda t: _up(rows, t[0]) * _up(columns, t[1]) * (1 + (t[0] + t[1]) / (t[0] * t[1])))
+    return min(tiles, key=lambda t: up(rows, t[0]) * up(columns, t[1]) * (1 + (t[0] + t[1]) / (t[0] * t[1])))
 
 
-def _up(size: int, multiple: int) -> int:
+def up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple

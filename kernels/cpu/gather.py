@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.threads import share
+from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.signals import begin
+from cnn.kernels.cpu.threads import share_signalled
 
 Array = np.ndarray[Any, Any]
 
@@ -23,7 +25,8 @@ def gather_batch(
     flat = np.ascontiguousarray(images).reshape(-1), out.reshape(-1)
     factors = np.array(centre, np.float32), np.array(scale, np.float32)
     least = max(LEAST // max(channels * pixels, 1), 1)
-    share(lambda *part: _gather(*flat, indices, *factors, channels, pixels, *part), len(indices), least)
+    arrays = *flat, indices, *factors
+    share_signalled(lambda words, i, j: _gather(words, *arrays, channels, pixels, i, j), len(indices), least)
 
 
 def gather_next(
@@ -42,10 +45,11 @@ def gather_next(
 
 
 @jit()
-def _gather(images, y, indices, centre, scale, channels, pixels, first, last):
+def _gather(words, images, y, indices, centre, scale, channels, pixels, first, last):
+    begin(words)
     for b in range(first, last):
         source = np.int64(indices[b])
         for c in range(channels):
             for i in range(pixels):
-                pixel = np.float32(images[(source * channels + c) * pixels + i])
-                y[(b * channels + c) * pixels + i] = (pixel - centre[c]) * scale[c]
+                pixel = np.float32(get(images, (source * channels + c) * pixels + i))
+                put(y, (b * channels + c) * pixels + i, (pixel - centre[c]) * scale[c])

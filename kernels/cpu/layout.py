@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.simd import LANES, gather_rows, load_rows, scatter_rows, store_rows, transpose
+from cnn.kernels.cpu.simd import LANES, load_tile, store
+from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
 
 Array = np.ndarray[Any, Any]
+
+# For arguments that are always the same: Numba would compile all that is called once more for a Python number.
+NONE, ONE = np.int64(0), np.int64(1)
 
 
 def padded_positions(positions: Array, spare: int) -> Array:
@@ -29,7 +33,10 @@ def _make(lanes: int) -> tuple[Any, Any]:
         for c in range(channels):
             for p in range(0, pixels, lanes):
                 start = (image * channels + c) * pixels + p
-                tile = load_rows(x, start, channels * pixels, images, pixels - p, lanes)
+                if images == lanes and p + lanes <= pixels:
+                    tile = load_tile(x, start, channels * pixels, 0, lanes, 1, lanes)
+                else:
+                    tile = load_rows(x, start, channels * pixels, images, pixels - p, lanes)
                 scatter_rows(transpose(tile), y, c * plane, positions, p)
 
     @jit()
@@ -43,7 +50,10 @@ def _make(lanes: int) -> tuple[Any, Any]:
             for p in range(0, pixels, lanes):
                 tile = transpose(gather_rows(x, first, positions, p, lanes))
                 start = (image * channels + c) * pixels + p
-                store_rows(tile, y, start, channels * pixels, images, pixels - p)
+                if images == lanes and p + lanes <= pixels:
+                    store(tile, y, start, channels * pixels, 0)
+                else:
+                    store_rows(tile, y, start, channels * pixels, images, pixels - p)
 
     return interleave, separate
 

@@ -11,6 +11,7 @@ import pytest
 
 from cnn import kernels
 from cnn.kernels import buffers
+from cnn.kernels.threads import get_num_threads, set_num_threads
 
 BACKENDS = ("reference", "cpu")
 
@@ -26,7 +27,9 @@ def _stale_memory_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     # Below `buffers.empty`, not in its place, so that it reaches modules that imported the function by its name.
     monkeypatch.setattr(buffers, "np", SimpleNamespace(**{**vars(np), "empty": poisoned}))
     # Working memory that threads keep from call to call: fresh in every call, so that it is poisoned every time.
-    monkeypatch.setattr("cnn.kernels.cpu.conv.scratch", lambda _slot, size: buffers.empty(size, np.float32))
+    for module in ("conv_images", "conv_channels", "conv_pixels", "conv_winograd"):
+        name = f"cnn.kernels.cpu.{module}.scratch"
+        monkeypatch.setattr(name, lambda _slot, size: buffers.empty(size, np.float32))
 
 
 @pytest.fixture(params=BACKENDS, scope="session")
@@ -43,3 +46,11 @@ def _in_that_backend(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with kernels.backend(request.getfixturevalue("backend")):
         yield
+
+
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    """What a test sets the number of threads to ends with it."""
+    before = get_num_threads()
+    yield
+    set_num_threads(before)

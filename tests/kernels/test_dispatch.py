@@ -16,6 +16,7 @@ from calls import MANY, OPERATIONS, arguments, results
 from numpy.testing import assert_array_equal
 
 from cnn import kernels
+from cnn.kernels.threads import set_num_threads
 from cnn.kernels import BackendError, dispatch
 
 X = np.zeros((2, 3, 4, 5), np.float32)
@@ -144,10 +145,11 @@ def test_two_runs_give_the_same_bits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_number_of_threads_does_not_change_a_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("threads_as_before")
+def test_the_number_of_threads_does_not_change_a_bit(name: str) -> None:
     runs = []
-    for threads in ("1", "2", "3", "7"):
-        monkeypatch.setenv("CNN_NUM_THREADS", threads)
+    for threads in (1, 2, 3, 7):
+        set_num_threads(threads)
         runs.append([array.tobytes() for array in results(name, arguments(name, images=MANY))])
     assert all(run == runs[0] for run in runs)
 
@@ -158,13 +160,6 @@ def test_the_kernel_gradient_is_deterministic_where_that_is_asked_for() -> None:
     assert first.tobytes() == kernels.conv_kernel_gradient(**given, deterministic=True).tobytes()
     # On a CPU it is in any case, and the same one.
     assert first.tobytes() == kernels.conv_kernel_gradient(**given).tobytes()
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
-def test_a_number_of_threads_that_is_none(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CNN_NUM_THREADS", number)
-    with pytest.raises(ValueError, match=f"CNN_NUM_THREADS must be a whole number of at least 1, got '{number}'"):
-        results("conv_forward", arguments("conv_forward"))
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

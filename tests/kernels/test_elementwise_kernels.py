@@ -79,3 +79,23 @@ def test_any_shape(name: str, shape: tuple[int, ...]) -> None:
     y = getattr(kernels, f"{name}_forward")(x)
     assert_close(y, expected, length=1)
     assert_close(getattr(kernels, f"{name}_backward")(g, y), g * derivative, length=4)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("largest", [1e-3, 0.6, 0.7, 3, 20, 87])
+def test_within_three_units_in_the_last_place(name: str, largest: float) -> None:
+    x = np.random.default_rng(8).uniform(-largest, largest, 20_000).astype(np.float32)
+    wide = x.astype(np.float64)
+    exact = np.tanh(wide) if name == "tanh" else 1 / (1 + np.exp(-wide))
+    y = getattr(kernels, f"{name}_forward")(x)
+    assert (np.abs(y - exact) <= 3 * np.spacing(np.abs(exact).astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 33])
+def test_lengths_around_a_vector(name: str, size: int) -> None:
+    x = np.linspace(-2, 2, 40).astype(np.float32)
+    forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
+    y, grad = forward(x), backward(x, forward(x))
+    assert_array_equal(forward(x[3 : 3 + size]), y[3 : 3 + size])
+    assert_array_equal(backward(x[3 : 3 + size], y[3 : 3 + size]), grad[3 : 3 + size])

@@ -207,3 +207,25 @@ def test_no_images() -> None:
 def test_batches_and_widths_around_a_vector(batch: int, width: int) -> None:
     case = PoolCase((batch, 3, 5, width), (2, 1), (2, 1), ((1, 0), (0, 0)), False)
     check_against_definition(case, batch + width)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 31, 32, 33, 34, 66])
+def test_rows_around_a_vector_of_windows(width: int) -> None:
+    x = np.random.default_rng(9).integers(-3, 4, (2, 3, 4, 2 * width + 1)).astype(np.float32)
+    blocks = x[..., : 2 * width].reshape(2, 3, 2, 2, width, 2).transpose(0, 1, 2, 4, 3, 5).reshape(2, 3, 2, width, 4)
+    y, argmax = kernels.max_pool_forward(x, 2)
+    assert_array_equal(y, blocks.max(axis=-1))
+    tap = blocks.argmax(axis=-1)  # NumPy's first one wins, too
+    row, column = np.arange(2)[:, None] * 2 + tap // 2, np.arange(width) * 2 + tap % 2
+    assert_array_equal(argmax, row * x.shape[-1] + column)
+    assert_array_equal(kernels.avg_pool_forward(x, 2), blocks.sum(axis=-1) / 4)
+    grad_x = kernels.avg_pool_backward(4 * y, x.shape, 2)
+    assert_array_equal(grad_x[..., : 2 * width], y.repeat(2, axis=2).repeat(2, axis=3))
+    assert (grad_x[..., 2 * width :] == 0).all()
+
+
+def test_the_average_of_whole_planes() -> None:
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    assert_array_equal(kernels.avg_pool_forward(x, (4, 5))[..., 0, 0], [[9.5, 29.5, 49.5], [69.5, 89.5, 109.5]])
+    g = np.arange(20, 140, 20, dtype=np.float32).reshape(2, 3, 1, 1)
+    assert_array_equal(kernels.avg_pool_backward(g, x.shape, (4, 5)), np.broadcast_to(g / 20, x.shape))

@@ -47,6 +47,19 @@ for group_filters in (1, 2, 5):
 checks.test_depthwise(7)
 checks.test_strides_that_step_over_input(3)
 checks.test_an_image_that_is_not_a_number_spoils_no_other(2)
+
+import test_conv_ways as ways
+for way in ways.CASES:
+    ways.test_where_an_array_starts_does_not_change_a_bit(way, 1)
+    with ways.forced(ways.WAYS[way]):
+        checks.check_equal(ways.CASES[way])
+for size in ((5, 7), (8, 9)):
+    for channels in ((lanes, lanes), (lanes + 1, 3 * lanes - 1)):
+        ways.test_winograd(size, channels, ((1, 1), (0, 2)), "convolution")
+for width in (lanes, 2 * lanes - 1, 3 * lanes):
+    for channels in ((3, 8), (6, 12)):
+        ways.test_pixels_in_lanes(width, *channels, kernel=3)
+ways.test_winograd_within_the_table(28)
 print("all equal")
 """
 AVX512 = "avx512,avx10,amx"

@@ -1,0 +1,88 @@
+"""The loops of `conv_winograd`: tiles of an array into the points of their transforms and back, and products of those.
+
+Transformed arrays are [point][tile][channel], the weights [point][channel of the source][channel of the target]; `step`
+is from one point to the next, and channels are filled up to whole vectors.
+"""
+
+from __future__ import annotations
+
+from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, STEPS, TAPS
+from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, source_transform, target_transform, weight_transform
+from cnn.kernels.cpu.simd import LANES, add_outer, add_vector, load_tile, store, zeros
+
+
+@jit()
+def transform_weights(weights, channels, width, u, step):
+    for c in range(channels):
+        for k in range(0, width, LANES):
+            tile = load_tile(weights, c * TAPS * TAPS * width + k, TAPS * width, width, TAPS, TAPS, LANES)
+            store(weight_transform(tile), u, c * width + k, WIDTH * step, step)
+
+
+@jit()
+def transform_sources(planes, layout, tiles, first, last, v, step):
+    _, _, blocks, plane, row = layout
+    for b in range(blocks):
+        for t in range(first, last):
+            tile = load_tile(planes, tiles[t] + b * plane, row, LANES, HEIGHT, WIDTH, LANES)
+            store(source_transform(tile), v, ((t - first) * blocks + b) * LANES, WIDTH * step, step)
+
+
+@jit()
+def transform_gradients(planes, layout, tiles, first, last, g, step):
+    _, _, blocks, plane, row = layout
+    for b in range(blocks):
+        for t in range(first, last):
+            tile = load_tile(planes, tiles[t] + b * plane, row, LANES, STEPS[0], STEPS[1], LANES)
+            store(weight_transform(tile), g, ((t - first) * blocks + b) * LANES, WIDTH * step, step)
+
+
+@jit()
+def transform_targets(m, step, biases, planes, layout, tiles, first, last):
+    _, _, blocks, plane, row = layout
+    for b in range(blocks):
+        for t in range(first, last):
+            tile = load_tile(m, ((t - first) * blocks + b) * LANES, WIDTH * step, step, HEIGHT, WIDTH, LANES)
+            target = add_vector(target_transform(tile, STEPS[0], STEPS[1]), biases, b * LANES)
+            store(target, planes, tiles[t] + b * plane, row, LANES)
+
+
+@jit()
+def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count):
+    """All points of M = V U; two vectors of targets at a time, and the last one alone where their number is odd."""
+    for point in range(POINTS):
+        for k in range(0, m_width - LANES, 2 * LANES):
+            for t in range(0, count, ROWS):
+                tile = zeros(ROWS, 2, LANES)
+                a, b = point * v_step + t * v_width, point * u_step + k
+                for c in range(channels):
+                    tile = add_outer(tile, v, a + c, v_width, u, b + c * m_width, LANES)
+                store(tile, m, point * m_step + t * m_width + k, m_width, LANES)
+        if m_width // LANES % 2:
+            k = m_width - LANES
+            for t in range(0, count, ROWS):
+                last = zeros(ROWS, 1, LANES)
+                a, b = point * v_step + t * v_width, point * u_step + k
+                for c in range(channels):
+                    last = add_outer(last, v, a + c, v_width, u, b + c * m_width, LANES)
+                store(last, m, point * m_step + t * m_width + k, m_width, LANES)
+
+
+@jit()
+def add_tiles(g, g_step, filters, g_width, v, v_step, v_width, count, sums, step):
+    """S += G V, likewise."""
+    for point in range(POINTS):
+        for k in range(0, filters, ROWS):
+            line, a = point * step + k * v_width, point * g_step + k
+            for c in range(0, v_width - LANES, 2 * LANES):
+                tile = load_tile(sums, line + c, v_width, LANES, ROWS, 2, LANES)
+                for t in range(count):
+                    tile = add_outer(tile, g, a + t * g_width, 1, v, point * v_step + c + t * v_width, LANES)
+                store(tile, sums, line + c, v_width, LANES)
+            if v_width // LANES % 2:
+                c = v_width - LANES
+                last = load_tile(sums, line + c, v_width, LANES, ROWS, 1, LANES)
+                for t in range(count):
+                    last = add_outer(last, g, a + t * g_width, 1, v, point * v_step + c + t * v_width, LANES)
+                store(last, sums, line + c, v_width, LANES)
