@@ -19,7 +19,7 @@ simulator: $(VENV)/dev.installed $(VENV)/cu13.installed
 	NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -n 2 tests/simulator $(ARGS)
 
 codegen: $(VENV)/dev.installed $(VENV)/cu13.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/codegen $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/codegen tests/runs/test_plan.py $(ARGS)
 
 # Needs an emulator of PTX and a stand-in for CuPy on PYTHONPATH, before the real one; on a GPU: pytest -m gpu.
 emulated: $(VENV)/dev.installed $(VENV)/cu13.installed

@@ -70,11 +70,20 @@ def build_parser() -> argparse.ArgumentParser:
         "dark, or the other way round (default: auto)",
     )
     _add_device(predict)
-    commands.add_parser(
+    info = commands.add_parser(
         "info",
-        help="versions, processor, GPU",
+        help="versions, processor, GPU; what a training step launches",
         description="Versions, processor, threads, where compiled code is kept, GPU or why none, what to install.",
     )
+    info.add_argument(
+        "--plan",
+        metavar="MODEL",
+        help="instead: every launch of a training step on a GPU (kernel, tile, grid, bytes, operations), for "
+        f"{', '.join(MODELS)} or file.py:function; needs numba-cuda, and no GPU",
+    )
+    info.add_argument("--batch-size", type=int, metavar="N", help="of that step (default: 64, or the network's own)")
+    info.add_argument("--image", metavar="CxHxW", help="its images (default: 1x28x28, or the network's own)")
+    info.add_argument("--classes", type=int, metavar="N", help="(default: 10)")
     return parser
 
 
@@ -131,6 +140,8 @@ def _run(parsed: argparse.Namespace) -> int:
         return commands.evaluate_command(parsed.run, parsed.data, parsed.device)
     if parsed.command == "predict":
         return commands.predict_command(parsed.run, parsed.images, parsed.invert, parsed.device)
+    if parsed.plan is not None:
+        return commands.plan_command(parsed.plan, parsed.image, parsed.classes, parsed.batch_size)
     return commands.info_command()
 
 

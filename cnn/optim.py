@@ -14,6 +14,7 @@ import numpy as np
 from cnn import kernels
 from cnn.array import Array, device_of, move, namespace
 from cnn.kernels.buffers import allocate
+from cnn.kernels.record import Record
 from cnn.parameter import FlatBuffer, Parameter
 
 
@@ -51,13 +52,13 @@ class Optimizer:
         """Fill all gradients with zeros. Layers overwrite them: only what adds to them needs that."""
         self._flat.grad.fill(0)
 
-    def step(self) -> None:
-        """Update every parameter in place from its gradient.
+    def step(self, record: Record | None = None) -> None:
+        """Update every parameter in place from its gradient, and do `record` along.
 
         Raises `RuntimeError` where the parameters are not where the optimiser put them; nothing is written then.
         """
         self.prepare()
-        self._update(self._flat.data, self._flat.grad)
+        self._update(self._flat.data, self._flat.grad, record)
 
     def prepare(self) -> None:
         """Bring what changed since the last step to where the update reads it. Raises as `step` does."""
@@ -110,7 +111,7 @@ class Optimizer:
     def _lr(self) -> Any:
         return self.lr if self._rate is None else self._rate
 
-    def _update(self, value: Array, gradient: Array) -> None:
+    def _update(self, value: Array, gradient: Array, record: Record | None) -> None:
         raise NotImplementedError(f"{type(self).__name__}: _update is not written")
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
@@ -157,7 +158,7 @@ class SGD(Optimizer):
         self.weight_decay = float(weight_decay)
         super().__init__(parameters)
 
-    def _update(self, value: Array, gradient: Array) -> None:
+    def _update(self, value: Array, gradient: Array, record: Record | None) -> None:
         kernels.sgd_update(
             value,
             gradient,
@@ -166,6 +167,7 @@ class SGD(Optimizer):
             momentum=self.momentum,
             nesterov=self.nesterov,
             weight_decay=self.weight_decay,
+            record=record,
         )
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
@@ -212,7 +214,7 @@ class Adam(Optimizer):
         self.steps += 1
         self._count_value = self.steps
 
-    def _update(self, value: Array, gradient: Array) -> None:
+    def _update(self, value: Array, gradient: Array, record: Record | None) -> None:
         if self._count is not None:
             self._count += 1
         kernels.adam_update(
@@ -226,6 +228,7 @@ class Adam(Optimizer):
             eps=self.eps,
             weight_decay=self.weight_decay,
             decoupled=self.decoupled,
+            record=record,
         )
         self.replayed()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn import kernels
 from cnn.array import Array, namespace
+from cnn.kernels.record import Record
+from cnn.random import NumberedCalls
 
 HISTORY = 1024  # losses that stay
 
@@ -30,10 +31,12 @@ class Progress:
             self._counts[1:].fill(first)
             self._images = first
 
-    def record(self, loss: Array, images: int) -> None:
-        """The end of a step of so many images, on the device."""
-        kernels.record(loss, self._history, self._counts, images=images)
+    def record(self, loss: Array, images: int, calls: NumberedCalls | None) -> Record:
+        """What ends a step of so many images on the device; calls: those of dropout in it. The host has counted it."""
         self.replayed(images)
+        if calls is None or calls.made == 0:
+            return Record(loss, self._history, self._counts, images)
+        return Record(loss, self._history, self._counts, images, calls.state, calls.made)
 
     def replayed(self, images: int) -> None:
         """The end of a step that the device has recorded by itself."""

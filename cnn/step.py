@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from cnn.array import Array, device_of
@@ -13,6 +14,7 @@ from cnn.layers.layer import Layer
 from cnn.loss import Loss
 from cnn.optim import Optimizer
 from cnn.progress import Progress
+from cnn.random import NumberedCalls
 
 # Kinds of batches whose memory is kept: a full batch, the last one of an epoch, and two more.
 MOST_KINDS = 4
@@ -66,6 +68,7 @@ class TrainStep:
                     layer.zeroed = all(map(optimizer.owns, layer.parameters()))
         self._routines: dict[Any, Routine] = {}
         self._progress = Progress(optimizer.parameters[0].data)
+        self._calls = NumberedCalls(optimizer.parameters[0].data) if self._graph else None
         self._losses: Array | None = None
         self._number = 0
 
@@ -87,6 +90,8 @@ class TrainStep:
     def _run(self, batch: Batch) -> Array:
         self.optimizer.prepare()
         self._progress.seek(batch.first)
+        if self._calls is not None:
+            self._calls.prepare()
         try:
             routine = self._routine(batch)
             replayed = routine.run(batch)
@@ -101,6 +106,8 @@ class TrainStep:
                 layer.replayed()
             self.optimizer.replayed()
             self._progress.replayed(batch.shape[0])
+        if self._calls is not None:
+            self._calls.counted_on_device()
         return routine.result
 
     def _routine(self, batch: Batch) -> Routine:
@@ -115,11 +122,15 @@ class TrainStep:
     def _compute(self, x: Array, target: Array, images: int) -> Array:
         if self._clears:
             self.optimizer.clear_gradients()
-        loss = self.criterion(self._joined.forward(x), target)
-        self._joined.backward(self.criterion.backward(), needs_input_gradient=False)
-        self.optimizer.step()
-        if loss.shape == ():
-            self._progress.record(loss, images)
+        with nullcontext() if self._calls is None else self._calls.counted():
+            loss = self.criterion(self._joined.forward(x), target)
+            self._joined.backward(self.criterion.backward(), needs_input_gradient=False)
+            if loss.shape == ():
+                self.optimizer.step(self._progress.record(loss, images, self._calls))
+            else:
+                self.optimizer.step()
+                if self._calls is not None:
+                    self._calls.count()
         return loss
 
     def _kept(self, loss: Array) -> Array:

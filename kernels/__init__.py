@@ -23,6 +23,7 @@ from cnn.kernels.activation import (
 from cnn.kernels.conv import conv_bias_gradient, conv_forward, conv_input_gradient, conv_kernel_gradient
 from cnn.kernels.conv_block import conv_block_backward, conv_block_forward
 from cnn.kernels.dispatch import backend
+from cnn.kernels.dropout import dropout
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 from cnn.kernels.gather import gather_batch, gather_next
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
@@ -52,6 +53,7 @@ __all__ = [
     "conv_input_gradient",
     "conv_kernel_gradient",
     "count_correct",
+    "dropout",
     "gather_batch",
     "gather_next",
     "hinge",

@@ -18,11 +18,12 @@ import numpy as np
 
 from cnn.kernels.buffers import empty
 from cnn.kernels.conv import ACTIVATIONS
-from cnn.kernels.dispatch import backend_module, check_arrays, check_labels, check_shape, readable
+from cnn.kernels.dispatch import backend_module, check_arrays, check_labels, check_shape
 from cnn.kernels.errors import DTypeError, ShapeError
 from cnn.kernels.geometry import CROSS_CORRELATION, ConvGeometry, PoolGeometry
 from cnn.kernels.gradients import check_activation, check_gradients
 from cnn.kernels.options import check_choice, check_flag
+from cnn.kernels.pool import check_argmax
 
 
 def conv_block_forward(
@@ -141,8 +142,4 @@ def _check_argmax(operation: str, argmax: Any, grad_output: Any, pool: PoolGeome
     check_shape(operation, "argmax", argmax, pool.y_shape)
     if argmax.dtype != np.int32:
         raise DTypeError(f"{operation}: argmax must be int32, as the forward pass gave it, got {argmax.dtype}")
-    plane = int(np.prod(pool.input))
-    if readable(argmax) and argmax.size and (argmax.min() < 0 or argmax.max() >= plane):
-        raise ShapeError(
-            f"{operation}: argmax must lie in 0..{plane - 1}, got values from {argmax.min()} to {argmax.max()}"
-        )
+    check_argmax(operation, argmax, pool)

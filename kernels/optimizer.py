@@ -20,6 +20,7 @@ import numpy as np
 from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, check_written, is_array, readable
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 from cnn.kernels.options import check_flag, check_number
+from cnn.kernels.record import Record, check_record
 
 
 def sgd_update(
@@ -31,11 +32,12 @@ def sgd_update(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    record: Record | None = None,
 ) -> None:
     """One step of SGD on flat arrays (n,): value and velocity are updated in place.
 
-    lr: a number, or a float32 array (1,). A velocity of zeros is the state before the first step.
-    Raises `ShapeError`, `DTypeError`, `BackendError`.
+    lr: a number, or a float32 array (1,). A velocity of zeros is the state before the first step. record:
+    the end of the step, done along. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "sgd_update"
     _check(operation, value, gradient, velocity=velocity)
@@ -43,8 +45,10 @@ def sgd_update(
     numbers = {"momentum": momentum, "weight_decay": weight_decay}
     keep, decay = (check_number(operation, name, number) for name, number in numbers.items())
     nesterov = check_flag(operation, "nesterov", nesterov)
+    if record is not None:
+        check_record(operation, record)
     module = backend_module(operation, "optimizer", value)
-    module.sgd_update(value, gradient, velocity, rate, keep, nesterov, decay)
+    module.sgd_update(value, gradient, velocity, rate, keep, nesterov, decay, record)
 
 
 def adam_update(
@@ -59,11 +63,12 @@ def adam_update(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    record: Record | None = None,
 ) -> None:
     """Step number `step` (from 1) of Adam, or AdamW with decoupled=True, on flat arrays (n,).
 
     step: a number, or an int32 array (1,). lr: a number, or a float32 array (1,). value, mean and square are updated in
-    place. Raises `ShapeError`, `DTypeError`, `BackendError`.
+    place. record: the end of the step, done along. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "adam_update"
     _check(operation, value, gradient, mean=mean, square=square)
@@ -73,8 +78,10 @@ def adam_update(
     eps, decay = (check_number(operation, name, number) for name, number in numbers.items())
     decoupled = check_flag(operation, "decoupled", decoupled)
     betas = _betas(operation, betas)
+    if record is not None:
+        check_record(operation, record)
     module = backend_module(operation, "optimizer", value)
-    module.adam_update(value, gradient, mean, square, count, rate, betas, eps, decay, decoupled)
+    module.adam_update(value, gradient, mean, square, count, rate, betas, eps, decay, decoupled, record)
 
 
 def _changing(operation: str, name: str, given: Any, value: Any, dtype: Any, least: float = -math.inf) -> Any:

@@ -1,10 +1,11 @@
 """The end of a step, on the device: keep its loss, count the step and its images.
 
-history[counts[0] % len(history)] = value;  counts[0] += 1;  counts[1] += images
+history[counts[0] % len(history)] = value;  counts[0] += 1;  counts[1] += images;  calls[1] += made
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,33 @@ from cnn.kernels.errors import DTypeError, ShapeError
 from cnn.kernels.options import check_number
 
 
-def record(value: Any, history: Any, counts: Any, *, images: int = 0) -> None:
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What `record` is called with; an optimiser's update does it along, on a GPU in the same launch."""
+
+    value: Any
+    history: Any
+    counts: Any
+    images: int = 0
+    calls: Any = None
+    made: int = 0
+
+
+def record(value: Any, history: Any, counts: Any, *, images: int = 0, calls: Any = None, made: int = 0) -> None:
     """Write value, one number, to history (n,), and update counts, int32 (2,): steps so far, and images.
 
-    history and counts are contiguous. Nothing is read back. Raises `ShapeError`, `DTypeError`, `BackendError`.
+    calls: the state of `dropout`, uint64 (2,), in which `made` more calls are counted, or None. history and counts are
+    contiguous. Nothing is read back. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "record"
+    ending = Record(value, history, counts, images, calls, made)
+    check_record(operation, ending)
+    backend_module(operation, "record", value).record(ending)
+
+
+def check_record(operation: str, record: Record) -> None:
+    """Raises what `record` raises, in the name of `operation`."""
+    value, history, counts = record.value, record.history, record.counts
     check_arrays(operation, value=value, history=history)
     check_labels(operation, "counts", counts, value)
     if value.size != 1:
@@ -31,5 +53,11 @@ def record(value: Any, history: Any, counts: Any, *, images: int = 0) -> None:
     check_shape(operation, "counts", counts, (2,))
     check_written(operation, "history", history, value)
     check_written(operation, "counts", counts)
-    images = int(check_number(operation, "images", images, least=0))
-    backend_module(operation, "record", value).record(value, history, counts, images)
+    check_number(operation, "images", record.images, least=0)
+    check_number(operation, "made", record.made, least=0)
+    if record.calls is not None:
+        check_labels(operation, "calls", record.calls, value)
+        if record.calls.dtype != np.uint64:
+            raise DTypeError(f"{operation}: calls must be uint64, got {record.calls.dtype}")
+        check_shape(operation, "calls", record.calls, (2,))
+        check_written(operation, "calls", record.calls, value)

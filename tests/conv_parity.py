@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from parity import check_parity, integers
+from parity import check_parity, integers, uniform
 
 from cnn.kernels import ConvGeometry
 
@@ -33,3 +33,33 @@ def check_passes_without_bias(channels: int) -> None:
     for deterministic in (False, True):
         given = {"x": x, "grad_output": g, "weight_shape": weight.shape, "deterministic": deterministic}
         check_parity("conv_kernel_gradient", given)
+
+
+def check_block(
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    *,
+    window: int | None = 2,
+    activation: str | None = "relu",
+    input_activation: str | None = "relu",
+    length: int = 0,
+    **options: Any,
+) -> None:
+    """A convolution with bias, activation and pooling, both ways, with the two kinds of kernel gradient.
+
+    x, weight: shapes. length: of the longest sum where numbers are real, 0 for integers, which compare exactly.
+    """
+    drawn = uniform if length else integers
+    arrays = {"x": drawn(*x), "weight": drawn(*weight, seed=1)}
+    given = {**arrays, "bias": drawn(weight[0], seed=2), "activation": activation, "window": window, **options}
+    y, *argmax = check_parity("conv_block_forward", given, length=length)
+    back = {"activation": activation, "window": window, "input_activation": input_activation, **options}
+    back |= {"y": y if activation else None, "argmax": argmax[0] if argmax else None}
+    given = {**arrays, "grad_output": drawn(*y.shape, seed=3), **back}
+    for deterministic in (False, True):
+        fresh = {
+            "grad_weight": np.full(weight, np.nan, np.float32),
+            "grad_bias": np.full(weight[0], np.nan, np.float32),
+        }
+        flags = {"deterministic": deterministic, "needs_input_gradient": not deterministic}
+        check_parity("conv_block_backward", {**given, **fresh, **flags}, *fresh, length=length)

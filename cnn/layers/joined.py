@@ -1,9 +1,10 @@
 """Neighbours that the kernels compute in one pass: a convolution or a dense layer with what stands behind it.
 
-    [Conv | Linear]  [ReLU | Sigmoid | Tanh]  [MaxPool with windows side by side, behind a convolution]
+    [Conv | Linear]  [ReLU | Sigmoid | Tanh]  [MaxPool with windows side by side, behind a convolution]  [Dropout]
 
 On the way back, the derivative of an activation is taken where the gradient is made: by the next such group, where it
-comes right behind (with a Flatten in between, perhaps). The numbers are those of one layer after the other, with fewer
+comes right behind (with a Flatten in between, perhaps). Dropout joins behind a ReLU, where its way back is a factor for
+what is above zero: a dense layer takes that along. The numbers are those of one layer after the other, with fewer
 passes over memory and, on a GPU, fewer launches.
 """
 
@@ -12,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cnn import kernels, random
 from cnn.array import Array
 from cnn.layers.activation import ReLU, Sigmoid, Tanh
 from cnn.layers.containers import Residual, Sequential
 from cnn.layers.conv import Conv1d, Conv2d
+from cnn.layers.dropout import Dropout
 from cnn.layers.flatten import Flatten
 from cnn.layers.layer import Layer
 from cnn.layers.linear import Linear
@@ -25,17 +28,20 @@ NAMES: dict[type[Layer], str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
 
 
 class Joined(Layer):
-    """`layer`, then `activation`, then `pool`; the last two may be missing. What there is to remember `layer` keeps.
+    """`layer`, `activation`, `pool`, `dropout`; the last three may be missing. What there is to remember `layer` keeps.
 
-    input_activation: the one that x came out of, where its derivative is left to this group. hands_over: whether the
-    group behind does that for this one's. zeroed: whether somebody clears the gradients before each `backward`.
+    before: the group that x came out of, if this one takes over its activation's derivative and its dropout; in a tuple
+    since it is no part of this one. hands_over: whether the group behind does so for this one's. zeroed:
+    whether somebody clears the gradients before each `backward`.
     """
 
     def __init__(self, layer: Conv1d | Conv2d | Linear) -> None:
         self.layer = layer
         self.activation: Layer | None = None
         self.pool: MaxPool1d | MaxPool2d | None = None
-        self.input_activation: str | None = None
+        self.dropout: Dropout | None = None
+        self.before: tuple[Joined, ...] = ()
+        self.drawn: tuple[float, Array, int] | None = None  # of dropout, by the last forward pass
         self.hands_over = False
         self.zeroed = False
 
@@ -43,9 +49,23 @@ class Joined(Layer):
     def activation_name(self) -> str | None:
         return None if self.activation is None else NAMES[type(self.activation)]
 
+    @property
+    def input_activation(self) -> str | None:
+        return next((group.activation_name for group in self.before), None)
+
+    @property
+    def dropped(self) -> float:
+        """The p of the dropout that the last forward pass went through, 0 without one."""
+        return 0.0 if self.drawn is None else self.drawn[0]
+
     def takes(self, layer: Layer) -> bool:
         """Whether `layer`, which comes right behind, can be computed along; it is then."""
         # A class derived from one of the library's may do something else.
+        if self.dropout is not None:
+            return False
+        if type(layer) is Dropout and type(self.activation) is ReLU:
+            self.dropout = layer
+            return True
         if type(layer) in NAMES and self.activation is None and self.pool is None:
             self.activation = layer
             return True
@@ -57,22 +77,33 @@ class Joined(Layer):
         return False
 
     def follows(self, before: Joined) -> None:
-        """x is what `before` returned, in another shape perhaps: take over the derivative of its activation."""
-        if before.activation is not None:
-            self.input_activation, before.hands_over = before.activation_name, True
+        """x is what `before` returned, in another shape perhaps: take over what stands behind its layer."""
+        if before.activation is not None and (before.dropout is None or isinstance(self.layer, Linear)):
+            self.before, before.hands_over = (before,), True
 
     def forward(self, x: Array) -> Array:
-        return self.layer.forward_joined(x, activation=self.activation_name, **self._window())
+        self.drawn = None
+        if self.dropout is not None and self.dropout.training:
+            self.drawn = self.dropout.p, *random.next_call(x)
+        if isinstance(self.layer, Linear):
+            return self.layer.forward_joined(x, activation=self.activation_name, dropout=self.drawn)
+        y = self.layer.forward_joined(x, activation=self.activation_name, **self._window())
+        return y if self.drawn is None else kernels.dropout(y, *self.drawn)
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
-        return self.layer.backward_joined(
-            grad_output,
-            activation=None if self.hands_over else self.activation_name,
-            input_activation=self.input_activation,
-            needs_input_gradient=needs_input_gradient,
-            zeroed=self.zeroed,
-            **self._window(),
-        )
+        options = {
+            "activation": None if self.hands_over else self.activation_name,
+            "input_activation": self.input_activation,
+            "needs_input_gradient": needs_input_gradient,
+            "zeroed": self.zeroed,
+        }
+        if isinstance(self.layer, Linear):
+            own = 0.0 if self.hands_over else self.dropped
+            taken = sum(group.dropped for group in self.before)
+            return self.layer.backward_joined(grad_output, dropout=own, input_dropout=taken, **options)
+        if self.drawn is not None and not self.hands_over:
+            grad_output = kernels.dropout(grad_output, *self.drawn)
+        return self.layer.backward_joined(grad_output, **options, **self._window())
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = self.layer.output_shape(shape)
@@ -85,26 +116,27 @@ class Joined(Layer):
 def join(layer: Layer) -> Layer:
     """What computes as `layer` does, made of the same layers, with all neighbours joined that can be."""
     if type(layer) is Sequential:
-        return Sequential(*_joined(layer))
+        return Sequential(*joined(layer))
     if type(layer) is Residual:
         shortcut = None if layer.shortcut is None else join(layer.shortcut)
-        return Residual(*_joined(layer.body), shortcut=shortcut)
+        return Residual(*joined(layer.body), shortcut=shortcut)
     return layer
 
 
-def _joined(layers: Iterable[Layer]) -> list[Layer]:
-    joined: list[Layer] = []
+def joined(layers: Iterable[Layer]) -> list[Layer]:
+    """Groups of neighbours where there are such, else the layer."""
+    groups: list[Layer] = []
     for layer in layers:
-        last = joined[-1] if joined else None
+        last = groups[-1] if groups else None
         if isinstance(last, Joined) and last.takes(layer):
             continue
         if type(layer) in (Conv1d, Conv2d, Linear):
             assert isinstance(layer, Conv1d | Conv2d | Linear)
             group = Joined(layer)
-            before = next((one for one in reversed(joined) if type(one) is not Flatten), None)
+            before = next((one for one in reversed(groups) if type(one) is not Flatten), None)
             if isinstance(before, Joined):
                 group.follows(before)
-            joined.append(group)
+            groups.append(group)
         else:
-            joined.append(join(layer))
-    return joined
+            groups.append(join(layer))
+    return groups

@@ -26,12 +26,14 @@ class Linear(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_joined(x)
 
-    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
-        """As `forward`, with an activation behind it, in one pass."""
+    def forward_joined(
+        self, x: Array, *, activation: str | None = None, dropout: tuple[float, Array, int] | None = None
+    ) -> Array:
+        """As `forward`, with an activation behind it and perhaps dropout behind a ReLU, in one pass."""
         self._check_input(x, "N", self.in_features)
         self._check_dtype("x", x)
         bias = None if self.bias is None else self.bias.data
-        y = kernels.linear_forward(x, self.weight.data, bias, activation=activation)
+        y = kernels.linear_forward(x, self.weight.data, bias, activation=activation, dropout=dropout)
         self._remember(x, None if activation is None else y)
         return y
 
@@ -43,14 +45,17 @@ class Linear(Layer):
         grad_output: Array,
         *,
         activation: str | None = None,
+        dropout: float = 0.0,
         input_activation: str | None = None,
+        input_dropout: float = 0.0,
         needs_input_gradient: bool = True,
         zeroed: bool = False,
     ) -> Array:
         """As `backward`, from the gradient of what `forward_joined` returned.
 
         activation: None where grad_output is the gradient from before it. input_activation: the one that x came out of;
-        the gradient from before it is returned. zeroed: the parameters' gradients are zero already.
+        the gradient from before it is returned. dropout, input_dropout: the p of what came behind these, or 0. zeroed:
+        the parameters' gradients are zero already.
         """
         x, y = self._recall()
         if grad_output.shape != (len(x), self.out_features):
@@ -66,7 +71,9 @@ class Linear(Layer):
             None if self.bias is None else self.bias.grad,
             activation=activation,
             y=None if activation is None else y,
+            dropout=dropout,
             input_activation=input_activation,
+            input_dropout=input_dropout,
             needs_input_gradient=needs_input_gradient,
             deterministic=self.deterministic,
             zeroed=zeroed,

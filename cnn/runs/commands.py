@@ -110,6 +110,27 @@ def info_command() -> int:
     return 0
 
 
+def plan_command(model: str, image: str | None, classes: int | None, batch_size: int | None) -> int:
+    """Print what a training step of `model` launches on a GPU. Raises ValueError for what it cannot have."""
+    from cnn.kernels.suites import SUITES
+    from cnn.models import build
+    from cnn.runs.plan import plan, table
+
+    suite = SUITES.get(model)
+    default = (1, 28, 28) if suite is None else suite.image
+    shape = default if image is None else tuple(int(size) if size.isdecimal() else 0 for size in image.split("x"))
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"--image must be CxHxW, such as 3x32x32, got {image!r}")
+    classes = 10 if classes is None else classes
+    batch = batch_size if batch_size is not None else 64 if suite is None else suite.batch
+    if batch < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {batch}")
+    lines = plan(build(model, shape, classes), shape, classes, batch)
+    print(f"A training step of {model}: {batch} images of {'x'.join(map(str, shape))}, SGD, on a GPU")
+    print(table(lines))
+    return 0
+
+
 def _with_absolute_paths(given: dict[str, Any]) -> dict[str, Any]:
     """The settings, with paths that hold from whatever folder the run is resumed or evaluated in."""
     from cnn.data import NAMES

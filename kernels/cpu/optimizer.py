@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.cpu import record as records
 from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.threads import share
+from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.signals import begin
+from cnn.kernels.cpu.threads import share_signalled
+from cnn.kernels.record import Record
 
 Array = np.ndarray[Any, Any]
 
@@ -23,10 +27,13 @@ def sgd_update(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    record: Record | None,
 ) -> None:
     arrays = value, np.ascontiguousarray(gradient), velocity
     numbers = np.float32(lr), np.float32(momentum), nesterov, np.float32(weight_decay)
-    share(lambda *part: _sgd(*arrays, *numbers, *part), value.size, LEAST)
+    share_signalled(lambda words, i, j: _sgd(words, *arrays, *numbers, i, j), value.size, LEAST)
+    if record is not None:
+        records.record(record)
 
 
 def adam_update(
@@ -40,27 +47,35 @@ def adam_update(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    record: Record | None,
 ) -> None:
     beta1, beta2 = betas
     arrays = value, np.ascontiguousarray(gradient), mean, square
     rate, root = lr / (1 - beta1**step), 1 / (1 - beta2**step) ** 0.5
     shrink, decay = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
     numbers = [np.float32(a) for a in (rate, root, beta1, 1 - beta1, beta2, 1 - beta2, eps, shrink, decay)]
-    share(lambda *part: _adam(*arrays, *numbers, *part), value.size, LEAST)
+    share_signalled(lambda words, i, j: _adam(words, *arrays, *numbers, i, j), value.size, LEAST)
+    if record is not None:
+        records.record(record)
 
 
 @jit()
-def _sgd(value, gradient, velocity, lr, momentum, nesterov, weight_decay, first, last):
+def _sgd(words, value, gradient, velocity, lr, momentum, nesterov, weight_decay, first, last):
+    begin(words)
     for i in range(first, last):
-        g = gradient[i] + weight_decay * value[i]
-        velocity[i] = momentum * velocity[i] + g
-        value[i] -= lr * (g + momentum * velocity[i] if nesterov else velocity[i])
+        g = get(gradient, i) + weight_decay * get(value, i)
+        v = momentum * get(velocity, i) + g
+        put(velocity, i, v)
+        put(value, i, get(value, i) - lr * (g + momentum * v if nesterov else v))
 
 
 @jit()
-def _adam(value, gradient, mean, square, rate, root, beta1, rest1, beta2, rest2, eps, shrink, decay, first, last):
+def _adam(words, value, gradient, mean, square, lr, root, beta1, rest1, beta2, rest2, eps, shrink, decay, first, last):
+    begin(words)
     for i in range(first, last):
-        g = gradient[i] + decay * value[i]
-        mean[i] = beta1 * mean[i] + rest1 * g
-        square[i] = beta2 * square[i] + rest2 * g * g
-        value[i] = shrink * value[i] - rate * mean[i] / (np.sqrt(square[i]) * root + eps)
+        g = get(gradient, i) + decay * get(value, i)
+        m = beta1 * get(mean, i) + rest1 * g
+        s = beta2 * get(square, i) + rest2 * g * g
+        put(mean, i, m)
+        put(square, i, s)
+        put(value, i, shrink * get(value, i) - lr * m / (np.sqrt(s) * root + eps))

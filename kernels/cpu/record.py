@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from cnn.kernels.record import Record
 
 
-def record(value: Array, history: Array, counts: Array, images: int) -> None:
-    history[counts[0] % len(history)] = value.reshape(())
-    counts += (1, images)
+def record(ending: Record) -> None:
+    history, counts = ending.history, ending.counts
+    history[counts[0] % len(history)] = ending.value.reshape(())
+    counts += (1, ending.images)
+    if ending.calls is not None:
+        ending.calls[1] += np.uint64(ending.made)

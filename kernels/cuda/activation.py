@@ -91,6 +91,26 @@ def tanh_gradient(g, y):
     return g * (float32(1) - y * y)
 
 
+@device
+def unchanged(x):
+    return x
+
+
+@device
+def gradient_itself(g, _y):
+    return g
+
+
+# What kernels of other operations take in: z -> act(z), and (g, y) -> g * act'(z) from the output y.
+FUNCTIONS: dict[str | None, Any] = {None: unchanged, "relu": relu, "sigmoid": sigmoid, "tanh": tanh}
+DERIVATIVES: dict[str | None, Any] = {
+    None: gradient_itself,
+    "relu": relu_gradient,
+    "sigmoid": sigmoid_gradient,
+    "tanh": tanh_gradient,
+}
+
+
 @cache
 def _kernel(operation: str, negative_slope: float) -> Kernel:
     slope = np.float32(negative_slope)
@@ -104,13 +124,8 @@ def _kernel(operation: str, negative_slope: float) -> Kernel:
         return g if y > float32(0) else g * slope
 
     name, _, direction = operation.rpartition("_")
-    forward = {"relu": relu, "leaky_relu": leaky_relu, "sigmoid": sigmoid, "tanh": tanh}
-    backward = {
-        "relu": relu_gradient,
-        "leaky_relu": leaky_relu_gradient,
-        "sigmoid": sigmoid_gradient,
-        "tanh": tanh_gradient,
-    }
+    forward = {**FUNCTIONS, "leaky_relu": leaky_relu}
+    backward = {**DERIVATIVES, "leaky_relu": leaky_relu_gradient}
     real = pointer(float32)
     if direction == "forward":
         return Kernel(operation, _unary(forward[name]), (real, real, uint32), THREADS)

@@ -11,6 +11,7 @@ files are written aside and renamed. With `CNN_CUDA_KEEP_PTX=1` the linked PTX i
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -27,6 +28,7 @@ import numpy as np
 from cnn.kernels.errors import BackendError
 
 try:
+    import numba_cuda  # noqa: F401 - without it `numba.cuda` may be the older one that comes with Numba
     from numba import cuda, float32, int32, types, uint32
 except ImportError as error:  # pragma: no cover - the message is what there is to it
     raise BackendError(
@@ -78,7 +80,7 @@ class Kernel:
     name: of the operation, for reports. py_func: the kernel as Python, its constants in its closure. parameters: Numba
     types, in order (see `pointer`). threads: the most a block may have. tile: the constants that tune, by name.
     shared_bytes: of dynamic shared memory. min_blocks: blocks that a multiprocessor must have room for, which bounds
-    the registers.
+    the registers. body: what `side_by_side` made it of.
     """
 
     name: str
@@ -88,10 +90,16 @@ class Kernel:
     tile: Mapping[str, int] = field(default_factory=dict)
     shared_bytes: int = 0
     min_blocks: int = 1
+    body: Any = None
 
     @property
     def signature(self) -> Any:
-        return types.void(*self.parameters)
+        code = self.py_func.__code__
+        if not code.co_flags & inspect.CO_VARARGS:
+            return types.void(*self.parameters)
+        # Numba's type for what *arguments take; in the machine code each is a parameter of its own.
+        named, rest = self.parameters[: code.co_argcount], self.parameters[code.co_argcount :]
+        return types.void(*named, types.StarArgTuple(rest))
 
 
 @dataclass(frozen=True)

@@ -1,35 +1,83 @@
-"""The forward convolution: a direct kernel for thin inputs and depthwise filters, else the implicit matrix product."""
+"""The forward convolution: a direct kernel for few channels, else the implicit matrix product."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cnn.kernels import buffers
-from cnn.kernels.cuda import conv_direct, conv_product
+from cnn.kernels.cuda import conv_direct, conv_pack, conv_product
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
-from cnn.kernels.cuda.launch import aligned, aligned_result
+from cnn.kernels.cuda.launch import Call, Launch, aligned, aligned_result, run
 from cnn.kernels.geometry import ConvGeometry
+
+PACK_THREADS = 128
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one phase is computed. pack: before the other, where it reads packed weights; its arguments: weight, packed
+    weights, of which there are `packed`.
+    """
+
+    main: Launch
+    pack: Launch | None
+    packed: int
+
+    @property
+    def launches(self) -> list[Launch]:
+        """In their order."""
+        return [self.main] if self.pack is None else [self.pack, self.main]
 
 
 def conv_forward(
     x: Any, weight: Any, bias: Any | None, geometry: ConvGeometry, activation: str | None, out: Any
 ) -> None:
     check_sizes("conv_forward", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    plan_ = plan(forward_phase(geometry, bias is not None, activation), geometry.batch)
+    bias = None if bias is None else aligned(bias)
     with aligned_result(out) as y:
-        run_phase(forward_phase(geometry, bias is not None, activation), geometry.batch, x, weight, bias, y)
+        run(calls(plan_, geometry.batch, aligned(x), aligned(weight), y, bias=bias))
 
 
-def run_phase(phase: ConvPhase, images: int, source: Any, weight: Any, bias: Any | None, target: Any) -> None:
-    """Launch what computes one phase of `target` from `source`."""
-    source, weight = aligned(source), aligned(weight)
-    bias = weight if bias is None else aligned(bias)  # an address that is never read
-    pixels = np.uint32(images * phase.pixels)
-    if phase.sources <= conv_direct.THIN:
-        conv_direct.plan(phase, images)(source, weight, bias, target, pixels)
-    else:
-        plan = conv_product.plan(phase, images)
-        packed = buffers.empty(max(plan.packed, 1), np.float32, like=source)
-        plan.pack(weight, packed)
-        plan.product(source, packed, bias, target, pixels)
+def plan(phase: ConvPhase, images: int, threads: int | None = None) -> Plan:
+    """threads: of a block that is to run beside others of so many; the direct kernel takes that only where it is small
+    enough to (see `conv_direct.is_small`).
+    """
+    if conv_direct.serves(phase):
+        return Plan(conv_direct.plan(phase, images, threads), None, 0)
+    tile = conv_product.choose_tile(phase, images)
+    pack, packed = conv_pack.plan(phase, tile.rows, tile.depth, threads or PACK_THREADS)
+    return Plan(conv_product.plan(phase, images, tile), pack if packed else None, packed)
+
+
+def calls(plan_: Plan, images: int, source: Any, weight: Any, target: Any, **others: Any) -> list[Call]:
+    """What computes one phase of `target` from `source`. Arrays are aligned; others: see `arguments`."""
+    if plan_.pack is None:
+        return [(plan_.main, arguments(images, source, weight, target, **others))]
+    packed = buffers.empty(plan_.packed, np.float32, like=source)
+    return [(plan_.pack, (weight, packed)), (plan_.main, arguments(images, source, packed, target, **others))]
+
+
+def arguments(
+    images: int,
+    source: Any,
+    weight: Any,
+    target: Any,
+    *,
+    bias: Any | None = None,
+    places: Any | None = None,
+    winners: Any | None = None,
+    outputs: Any | None = None,
+    inputs: Any | None = None,
+) -> tuple[Any, ...]:
+    """Of a plan's main launch, in their order.
+
+    Where the phase is pooled: places, to be filled with the flat index of each maximum. Where its sources are gradients
+    of maxima: winners, such places. With a derivative: outputs, what the activation gave. With one of the targets:
+    inputs, what the targets are the gradients of. What is left out stands for nothing, at an address that is not used.
+    """
+    given = (source, winners, outputs, weight, bias, inputs, target, places)
+    return (*(source if array is None else array for array in given), np.uint32(images))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnn.kernels.cuda.conv_forward import run_phase
+from cnn.kernels.cuda.conv_forward import calls, plan
 from cnn.kernels.cuda.conv_phase import check_sizes, input_gradient_phases
-from cnn.kernels.cuda.launch import aligned_result
+from cnn.kernels.cuda.launch import aligned, aligned_result, run
 from cnn.kernels.geometry import ConvGeometry
 
 
 def conv_input_gradient(grad_output: Any, weight: Any, geometry: ConvGeometry, out: Any) -> None:
     check_sizes("conv_input_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    grad_output, weight = aligned(grad_output), aligned(weight)
     with aligned_result(out) as grad_x:
         for phase in input_gradient_phases(geometry):
-            run_phase(phase, geometry.batch, grad_output, weight, None, grad_x)
+            run(calls(plan(phase, geometry.batch), geometry.batch, grad_output, weight, grad_x))

@@ -6,25 +6,25 @@ padding test serves a whole step of `depth` channels.
 
 A block owns rows x columns of the product, a thread 8 x 8 (or 4 x 4) of them in registers, a warp 4 x 8 threads. Each
 step brings `depth` channels of one tap into shared memory, while the step before is multiplied from the other half of
-it. Weights come packed, tile by tile as blocks read them; `pack_weights` does that first.
+it. Weights come packed, tile by tile as blocks read them (`conv_pack`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
-from cnn.kernels.cuda import activation as activations
-from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, pointer, uint32
+from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
+from cnn.kernels.cuda.conv_result import derivative, writer
+from cnn.kernels.cuda.conv_windows import positions, unpooled
 from cnn.kernels.cuda.intrinsics import load4, store4
 from cnn.kernels.cuda.launch import Launch
+from cnn.kernels.cuda.side_by_side import alone
 from cnn.kernels.cuda.tile import add_outer, unpack, zeros
 
 # Blocks that fill 132 multiprocessors twice over; with fewer, half as wide tiles make more of them.
 FULL_GRID = 264
-
-PACK_THREADS = 128
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,14 @@ class Tile:
         return self.rows * self.columns // self.side**2
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The two launches of a phase, and the size of the packed weights between them."""
+def plan(phase: ConvPhase, images: int, tile: Tile) -> Launch:
+    """Arguments: source, winners, outputs, packed weights, bias, inputs, target, places, images.
 
-    pack: Launch  # arguments: weight, packed weights
-    product: Launch  # arguments: source, packed weights, bias, target, images * pixels
-    packed: int
-
-
-def plan(phase: ConvPhase, images: int, tile: Tile | None = None) -> Plan:
-    """The launches for `images` images, with the tile that `choose_tile` picks where none is given."""
-    tile = tile or choose_tile(phase, images)
+    See `conv_forward.run_phase` for what they are.
+    """
     row_tiles = -(-phase.targets // tile.rows)
     columns = -(-images * phase.pixels // tile.columns)
-    packed = phase.groups * row_tiles * _steps(phase, tile) * tile.depth * tile.rows
-    return Plan(
-        pack=Launch(
-            _pack(replace(phase, bias=False, activation=None), tile), (-(-packed // PACK_THREADS),), (PACK_THREADS,)
-        ),
-        product=Launch(_product(phase, tile), (columns, phase.groups * row_tiles), (tile.threads,)),
-        packed=packed,
-    )
+    return Launch(_product(phase, tile), (columns * phase.groups * row_tiles,), (tile.threads,))
 
 
 def choose_tile(phase: ConvPhase, images: int) -> Tile:
@@ -88,45 +74,6 @@ def _steps(phase: ConvPhase, tile: Tile) -> int:
 
 
 @cache
-def _pack(phase: ConvPhase, tile: Tile) -> Kernel:
-    """Weights as blocks read them: [group][tile of rows][tap][chunk of channels][channel][row], zeros where none is."""
-    ROWS, DEPTH, CHUNKS = tile.rows, tile.depth, -(-phase.sources // tile.depth)
-    ROW_TILES, TAPS, TAPS_RIGHT = -(-phase.targets // tile.rows), phase.taps, phase.horizontal.taps
-    PACKED = phase.groups * ROW_TILES * TAPS * CHUNKS * DEPTH * ROWS
-    SOURCES, TARGETS = phase.sources, phase.targets
-    SOURCE_STRIDE, TARGET_STRIDE, GROUP_STRIDE = phase.source_stride, phase.target_stride, phase.groups_stride
-    KERNEL_H, KERNEL_W = phase.kernel
-    R, R_STEP, S, S_STEP = phase.vertical.tap, phase.vertical.tap_step, phase.horizontal.tap, phase.horizontal.tap_step
-    FLIPPED = phase.flipped
-
-    def pack_weights(weight, packed):
-        """A thread writes one packed weight."""
-        i = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
-        if i < uint32(PACKED):
-            row = i % uint32(ROWS)
-            channel = i // uint32(ROWS) % uint32(DEPTH)
-            step = i // uint32(ROWS * DEPTH)
-            channel = uint32(step % uint32(CHUNKS) * uint32(DEPTH) + channel)
-            tap = step // uint32(CHUNKS) % uint32(TAPS)
-            tile_number = step // uint32(CHUNKS * TAPS)
-            row = uint32(tile_number % uint32(ROW_TILES) * uint32(ROWS) + row)
-            group = tile_number // uint32(ROW_TILES)
-            r = uint32(R) + tap // uint32(TAPS_RIGHT) * uint32(R_STEP)
-            s = uint32(S) + tap % uint32(TAPS_RIGHT) * uint32(S_STEP)
-            if FLIPPED:
-                r = uint32(KERNEL_H - 1) - r
-                s = uint32(KERNEL_W - 1) - s
-            value = float32(0)
-            if row < uint32(TARGETS) and channel < uint32(SOURCES):
-                at = group * uint32(GROUP_STRIDE) + row * uint32(TARGET_STRIDE) + channel * uint32(SOURCE_STRIDE)
-                value = weight[uint32(at + r * uint32(KERNEL_W) + s)]
-            packed[i] = value
-
-    real = pointer(float32)
-    return Kernel("pack_weights", pack_weights, (real, real), PACK_THREADS)
-
-
-@cache
 def _product(phase: ConvPhase, tile: Tile) -> Kernel:
     vertical, horizontal = phase.vertical, phase.horizontal
     ROWS, COLUMNS, DEPTH, SIDE, THREADS = tile.rows, tile.columns, tile.depth, tile.side, tile.threads
@@ -145,37 +92,42 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
     OWN_VALUES, QUAD_VALUES = OWN * DEPTH, QUADS * 4
     WHOLE_CHUNKS, WHOLE_ROWS = phase.sources % DEPTH == 0, phase.targets % ROWS == 0
     SOURCES, TARGETS, GROUPS, ROW_TILES = phase.sources, phase.targets, phase.groups, -(-phase.targets // ROWS)
-    (H, W), (TARGET_H, TARGET_W) = phase.source_size, phase.target_size
-    PLANE, PIXELS, J = H * W, phase.pixels, horizontal.size
-    # Four pixels in a row then lie in one image, side by side, at a multiple of 16 bytes.
-    TOGETHER = PIXELS % 4 == 0 and phase.covers
+    ALL_ROW_TILES = GROUPS * ROW_TILES
+    PIXELS, W = phase.pixels, phase.source_size[1]
+    POOLED, DERIVED = phase.source_pooled, phase.derivative is not None
+    # Of the plane that is read, and up to where its elements are covered.
+    LINE, SHIFT = (W // 2, 1) if POOLED else (W, 0)
+    COVERED_H, COVERED_W = ((size // 2 * 2 if POOLED else size) for size in phase.source_size)
+    PLANE = phase.source_size[0] // 2 * LINE if POOLED else phase.source_size[0] * W
     # Positions before the source wrap around to huge ones: one comparison tests both ends.
     H_START, H_STRIDE, W_START, W_STRIDE = (
         number % 2**32 for number in (vertical.start, vertical.stride, horizontal.start, horizontal.stride)
     )
     DOWN, RIGHT, TAPS_RIGHT = vertical.shift % 2**32, horizontal.shift % 2**32, horizontal.taps
-    FIRST_H, STEP_H, FIRST_W, STEP_W = vertical.first, vertical.step, horizontal.first, horizontal.step
     BIAS = phase.bias
+    WINNERS, OUTPUTS = (OWN_VALUES if POOLED else 1), (OWN_VALUES if DERIVED else 1)
+    position, write, derive = positions(phase, phase.pooled), writer(phase), derivative(phase.derivative)
 
     @device
-    def identity(x):
-        return x
-
-    activate = identity if phase.activation is None else getattr(activations, phase.activation)
-
-    def conv_product(source, weights, bias, target, pixels):
+    def conv_product(block, arguments):
+        source, winners, outputs, weights, bias, inputs, target, places, images = arguments
         shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # two halves, of weights and then source each
         sums = cuda.local.array(SUMS, float32)
         top = cuda.local.array(OWN, uint32)
         left = cuda.local.array(OWN, uint32)
         base = cuda.local.array(OWN, uint32)
+        element = cuda.local.array(OWN, int32)
         values = cuda.local.array(OWN_VALUES, float32)
+        winner = cuda.local.array(WINNERS, int32)
+        output = cuda.local.array(OUTPUTS, float32)
         quads = cuda.local.array(QUAD_VALUES, float32)
 
+        pixels = uint32(images * uint32(PIXELS))
         thread = uint32(cuda.threadIdx.x)
-        group = uint32(cuda.blockIdx.y) // uint32(ROW_TILES)
-        row_tile = uint32(cuda.blockIdx.y) % uint32(ROW_TILES)
-        column_tile = uint32(cuda.blockIdx.x) * uint32(COLUMNS)
+        rows_of_tile = uint32(block % uint32(ALL_ROW_TILES))
+        group = rows_of_tile // uint32(ROW_TILES)
+        row_tile = rows_of_tile % uint32(ROW_TILES)
+        column_tile = uint32(block // uint32(ALL_ROW_TILES) * uint32(COLUMNS))
         warp, lane = thread // uint32(32), thread % uint32(32)
         row = (warp % uint32(ROW_WARPS) * uint32(WARP_ROWS) + lane // uint32(WARP_COLUMNS)) * uint32(4)
         column = (warp // uint32(ROW_WARPS) * uint32(WARP_COLUMNS) + lane % uint32(WARP_COLUMNS)) * uint32(4)
@@ -183,16 +135,13 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
         for o in range(OWN):
             pixel = column_tile + thread + uint32(o * THREADS)
             n = pixel // uint32(PIXELS)
-            i = pixel % uint32(PIXELS) // uint32(J)
-            j = pixel % uint32(J)
-            h = i * uint32(H_STRIDE) + uint32(H_START)
-            w = j * uint32(W_STRIDE) + uint32(W_START)
-            base[o] = ((n * uint32(GROUPS) + group) * uint32(SOURCES)) * uint32(PLANE) + h * uint32(W) + w
+            i, j = position(uint32(pixel % uint32(PIXELS)))
+            base[o] = ((n * uint32(GROUPS) + group) * uint32(SOURCES)) * uint32(PLANE)
             # A pixel beyond the last one starts where no tap comes back into the plane.
-            top[o] = h if pixel < pixels else uint32(0x40000000)
-            left[o] = w
+            top[o] = i * uint32(H_STRIDE) + uint32(H_START) if pixel < pixels else uint32(0x40000000)
+            left[o] = j * uint32(W_STRIDE) + uint32(W_START)
         quad = uint32(thread * uint32(4))
-        weight_at = uint32(uint32(cuda.blockIdx.y) * uint32(STEPS * TILE_WEIGHTS) + quad)
+        weight_at = uint32(rows_of_tile * uint32(STEPS * TILE_WEIGHTS) + quad)
 
         tile = zeros(SIDE, SIDE)
         chunk = uint32(0)
@@ -205,13 +154,26 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
             if step < uint32(STEPS):
                 # Bring the next step into registers; the product below hides how long that takes.
                 for o in range(OWN):
-                    inside = uint32(top[o] + down) < uint32(H) and uint32(left[o] + right) < uint32(W)
-                    at = uint32(base[o] + down * uint32(W) + right + chunk * uint32(DEPTH * PLANE))
+                    h, w = uint32(top[o] + down), uint32(left[o] + right)
+                    inside = h < uint32(COVERED_H) and w < uint32(COVERED_W)
+                    at = uint32(base[o] + (h >> uint32(SHIFT)) * uint32(LINE) + (w >> uint32(SHIFT)))
+                    at = uint32(at + chunk * uint32(DEPTH * PLANE))
+                    element[o] = int32(h * uint32(W) + w)
                     for k in range(DEPTH):
-                        value = float32(0)
+                        # What is read now is looked at only after the product: a load takes long.
+                        value = factor = float32(0)
+                        best = int32(0)
                         if inside and (WHOLE_CHUNKS or chunk * uint32(DEPTH) + uint32(k) < uint32(SOURCES)):
                             value = source[at + uint32(k * PLANE)]
+                            if POOLED:
+                                best = winners[at + uint32(k * PLANE)]
+                            if DERIVED:
+                                factor = outputs[at + uint32(k * PLANE)]
                         values[o * DEPTH + k] = value
+                        if POOLED:
+                            winner[o * DEPTH + k] = best
+                        if DERIVED:
+                            output[o * DEPTH + k] = factor
                 for q in range(QUADS):
                     if uint32(quad + uint32(q * THREADS * 4)) < uint32(TILE_WEIGHTS):
                         e, f, g, h = load4(weights, weight_at + uint32(q * THREADS * 4))
@@ -247,7 +209,12 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
                 at = uint32(free + uint32(DEPTH * ROWS) + thread)
                 for o in range(OWN):
                     for k in range(DEPTH):
-                        shared[at + uint32(k * COLUMNS + o * THREADS)] = values[o * DEPTH + k]
+                        value = values[o * DEPTH + k]
+                        if DERIVED:
+                            value = derive(value, output[o * DEPTH + k])
+                        if POOLED:
+                            value = unpooled(value, winner[o * DEPTH + k], element[o])
+                        shared[at + uint32(k * COLUMNS + o * THREADS)] = value
                 for q in range(QUADS):
                     if uint32(quad + uint32(q * THREADS * 4)) < uint32(TILE_WEIGHTS):
                         at = uint32(free + quad) + uint32(q * THREADS * 4)
@@ -261,42 +228,20 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
             for r in range(4):
                 m = row_tile * uint32(ROWS) + row + uint32(run * ROW_GAP + r)
                 if WHOLE_ROWS or m < uint32(TARGETS):
-                    channel = group * uint32(TARGETS) + m
+                    channel = uint32(group * uint32(TARGETS) + m)
                     shift = float32(0)
                     if BIAS:
                         shift = bias[channel]
                     for side in range(RUNS):
-                        first = column_tile + column + uint32(side * COLUMN_GAP)
+                        first = uint32(column_tile + column + uint32(side * COLUMN_GAP))
                         e = (run * 4 + r) * SIDE + side * 4
-                        if TOGETHER:
-                            if first < pixels:
-                                n = first // uint32(PIXELS)
-                                at = (n * uint32(GROUPS * TARGETS) + channel) * uint32(PIXELS) + first % uint32(PIXELS)
-                                store4(
-                                    target,
-                                    at,
-                                    activate(sums[e] + shift),
-                                    activate(sums[e + 1] + shift),
-                                    activate(sums[e + 2] + shift),
-                                    activate(sums[e + 3] + shift),
-                                )
-                        else:
-                            for p in range(4):
-                                pixel = first + uint32(p)
-                                if pixel < pixels:
-                                    n = pixel // uint32(PIXELS)
-                                    i = pixel % uint32(PIXELS) // uint32(J)
-                                    j = pixel % uint32(J)
-                                    at = (n * uint32(GROUPS * TARGETS) + channel) * uint32(TARGET_H * TARGET_W)
-                                    at += (i * uint32(STEP_H) + uint32(FIRST_H)) * uint32(TARGET_W)
-                                    at += j * uint32(STEP_W) + uint32(FIRST_W)
-                                    target[at] = activate(sums[e + p] + shift)
+                        write(target, places, inputs, sums, e, shift, channel, first, pixels)
 
-    real = pointer(float32)
-    return Kernel(
+    real, whole = pointer(float32), pointer(int32)
+    return alone(
         "conv_product",
         conv_product,
-        (real, real, real, real, uint32),
+        (real, whole if POOLED else real, *(real,) * 5, whole if phase.pooled else real, uint32),
         THREADS,
         {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH, "side": SIDE},
     )

@@ -1,13 +1,15 @@
 """What CUDA has and Numba's language has not, each with a plain-Python twin for the simulator.
 
     load4(x, i)                    four consecutive float32 from x[i] on, one 128-bit load; aligned to 16 bytes
+    load2(x, i)                    two of them, one 64-bit load; aligned to 8 bytes
     store4(y, i, a, b, c, d)       the way back
+    store2(y, i, a, b)             two of them, one 64-bit store; aligned to 8 bytes
     atomic_add(y, i, value)        y[i] += value, atomically, without a result (RED)
     shuffle(value, lane)           the `value` of that lane of the warp; all 32 lanes call it together
     held(i)                        i, an uint32 that the compiler keeps in a register: without this it computes anew, in
                                    every round of a loop, what it could keep
 
-x and y are pointers (`compiler.pointer`) or, for load4 and store4, shared arrays; i is an index in elements. Nothing is
+x and y are pointers (`compiler.pointer`) or, but for atomic_add, shared arrays; i is an index in elements. Nothing is
 checked.
 """
 
@@ -23,8 +25,14 @@ if SIMULATED:
     def load4(x, i):
         return x[i], x[i + 1], x[i + 2], x[i + 3]
 
+    def load2(x, i):
+        return x[i], x[i + 1]
+
     def store4(y, i, a, b, c, d):
         y[i], y[i + 1], y[i + 2], y[i + 3] = a, b, c, d
+
+    def store2(y, i, a, b):
+        y[i], y[i + 1] = a, b
 
     def held(value):
         return value
@@ -41,12 +49,16 @@ if SIMULATED:
             self.barrier = Barrier(32, timeout=60)  # seconds: lanes that part ways shall not hang a test
 
     def shuffle(value, lane):
+        return lanes(value)[lane]
+
+    def lanes(value):
+        """The `value` of every lane of the warp: what an instruction of a whole warp begins with."""
         # Each simulated thread is a Python thread, and its block an object that all of the block's threads share.
         thread = current_thread()
         warp = vars(thread._manager).setdefault(f"warp {thread.thread_id // 32}", _Warp())
         warp.values[thread.thread_id % 32] = value
         warp.barrier.wait()
-        result = warp.values[lane]
+        result = list(warp.values)
         warp.barrier.wait()
         return result
 
@@ -58,31 +70,22 @@ else:
     from cnn.kernels.cuda.compiler import types
 
     _FLOAT = ir.FloatType()
-    _FOUR = ir.VectorType(_FLOAT, 4)
 
     @intrinsic
     def load4(_typing: Any, x: Any, i: Any) -> Any:
-        four = types.UniTuple(types.float32, 4)
+        return types.UniTuple(types.float32, 4)(x, i), _load
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            address = builder.bitcast(_element(context, builder, signature, args), _FOUR.as_pointer())
-            vector = builder.load(address, align=16)
-            return context.make_tuple(builder, four, [builder.extract_element(vector, _lane(k)) for k in range(4)])
-
-        return four(x, i), codegen
+    @intrinsic
+    def load2(_typing: Any, x: Any, i: Any) -> Any:
+        return types.UniTuple(types.float32, 2)(x, i), _load
 
     @intrinsic
     def store4(_typing: Any, y: Any, i: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            vector = ir.Constant(_FOUR, ir.Undefined)
-            for k in range(4):
-                vector = builder.insert_element(vector, args[2 + k], _lane(k))
-            address = builder.bitcast(_element(context, builder, signature, args), _FOUR.as_pointer())
-            builder.store(vector, address, align=16)
-            return context.get_dummy_value()
+        return types.none(y, i, *(types.float32,) * 4), _store
 
-        real = types.float32
-        return types.none(y, i, real, real, real, real), codegen
+    @intrinsic
+    def store2(_typing: Any, y: Any, i: Any, a: Any, b: Any) -> Any:
+        return types.none(y, i, *(types.float32,) * 2), _store
 
     @intrinsic
     def held(_typing: Any, value: Any) -> Any:
@@ -107,6 +110,24 @@ else:
     @device
     def shuffle(value, lane):
         return cuda.shfl_sync(uint32(0xFFFFFFFF), value, lane)
+
+    def _load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.return_type
+        address = builder.bitcast(
+            _element(context, builder, signature, args), ir.VectorType(_FLOAT, kind.count).as_pointer()
+        )
+        vector = builder.load(address, align=4 * kind.count)
+        return context.make_tuple(builder, kind, [builder.extract_element(vector, _lane(k)) for k in range(kind.count)])
+
+    def _store(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        count = len(args) - 2
+        kind = ir.VectorType(_FLOAT, count)
+        vector = ir.Constant(kind, ir.Undefined)
+        for k in range(count):
+            vector = builder.insert_element(vector, args[2 + k], _lane(k))
+        address = builder.bitcast(_element(context, builder, signature, args), kind.as_pointer())
+        builder.store(vector, address, align=4 * count)
+        return context.get_dummy_value()
 
     def _element(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         start, kind = args[0], signature.args[0]

@@ -7,7 +7,7 @@ array would be a wild pointer.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +33,14 @@ class Launch:
 
     def __call__(self, *arguments: Any) -> None:
         launch(self.kernel, self.grid, self.block, *arguments)
+
+
+Call = tuple[Launch, tuple[Any, ...]]  # with its arguments
+
+
+def run(calls: Iterable[Call]) -> None:
+    for launch_, arguments in calls:
+        launch_(*arguments)
 
 
 def launch(kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any) -> None:
@@ -77,11 +85,6 @@ def contiguous(array: Any) -> Any:
     if array.flags.c_contiguous and (SIMULATED or array.data.ptr % array.dtype.itemsize == 0):
         return array
     return _copied(array)
-
-
-def matmul(a: Any, b: Any, out: Any) -> None:
-    """out = a b, by cuBLAS."""
-    (np if SIMULATED else _cupy()).matmul(a, b, out=out)
 
 
 def integers(array: Any) -> Any:

@@ -1,24 +1,28 @@
-"""The dense layer through cuBLAS, with bias and activation in one launch behind it.
+"""The dense layer, one launch each way; the formulas stand in `cnn.kernels.linear`.
 
-The formulas stand in `cnn.kernels.linear`.
+Hand-written where cuBLAS would serve: bias, activations and the two gradients would be launches of their own beside it,
+and at the sizes of small networks launches are what costs.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from cnn.kernels.buffers import empty
-from cnn.kernels.cuda import activation as activations
-from cnn.kernels.cuda import bias as biases
-from cnn.kernels.cuda.launch import matmul
+from cnn.kernels.cuda.dropout import arguments
+from cnn.kernels.cuda.launch import aligned, aligned_result, contiguous
+from cnn.kernels.cuda.linear_backward import plan_linear_backward
+from cnn.kernels.cuda.linear_forward import plan_linear_forward
+from cnn.kernels.dropout import Drawn
 
 
-def linear_forward(x: Any, weight: Any, bias: Any | None, activation: str | None, out: Any) -> None:
-    matmul(x, weight.T, out)
-    if bias is not None:
-        biases.add_bias(out, bias, activation)
-    elif activation is not None:
-        getattr(activations, f"{activation}_forward")(out, out)
+def linear_forward(
+    x: Any, weight: Any, bias: Any | None, activation: str | None, out: Any, drawn: Drawn | None
+) -> None:
+    images, channels = x.shape
+    launch = plan_linear_forward(images, channels, len(weight), bias is not None, activation, drawn is not None)
+    numbers = () if drawn is None else arguments(*drawn)
+    # Without a bias, y takes its place: an address that is never used. So below.
+    launch(aligned(x), aligned(weight), out if bias is None else contiguous(bias), out, images, *numbers)
 
 
 def linear_backward(
@@ -33,14 +37,15 @@ def linear_backward(
     grad_bias: Any | None,
     grad_x: Any | None,
     _zeroed: bool,
+    scale: float,
+    input_scale: float,
 ) -> None:
-    g = grad_output if activation is None else empty(grad_output.shape, grad_output.dtype, like=grad_output)
-    if grad_bias is not None:
-        biases.bias_backward(grad_output, y, activation, g, grad_bias)
-    elif activation is not None:
-        getattr(activations, f"{activation}_backward")(grad_output, y, g)
-    matmul(g.T, x, grad_weight)
-    if grad_x is not None:
-        matmul(g, weight, grad_x)
-        if input_activation is not None:
-            getattr(activations, f"{input_activation}_backward")(grad_x, x, grad_x)
+    """deterministic and zeroed ask for nothing: sums are made in a fixed order, and written over what was there."""
+    images, channels = x.shape
+    options = grad_bias is not None, activation, input_activation, grad_x is not None
+    launch = plan_linear_backward(images, channels, len(weight), *options)
+    x, grad_output = aligned(x), aligned(grad_output)
+    y = grad_output if y is None else aligned(y)
+    with aligned_result(grad_weight) as weights:
+        bias, inputs = weights if grad_bias is None else grad_bias, weights if grad_x is None else grad_x
+        launch(x, aligned(weight), grad_output, y, weights, bias, inputs, images, scale, input_scale)

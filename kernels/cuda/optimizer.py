@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels import buffers
-from cnn.kernels.cuda.compiler import Kernel, cuda, float32, int32, pointer, uint32
+from cnn.kernels.cuda import record as records
+from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.launch import Launch, contiguous
+from cnn.kernels.cuda.side_by_side import alone, side_by_side
+from cnn.kernels.record import Record
 
 THREADS = 128
 
@@ -29,9 +32,11 @@ def sgd_update(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    record: Record | None,
 ) -> None:
-    launch = plan_sgd(value.size, nesterov)
-    launch(value, contiguous(gradient), velocity, _in_memory(lr, np.float32, value), momentum, weight_decay, value.size)
+    rate = _in_memory(lr, np.float32, value)
+    arguments = value, contiguous(gradient), velocity, rate, momentum, weight_decay, value.size
+    _run(plan_sgd(value.size, nesterov), arguments, record)
 
 
 def adam_update(
@@ -45,13 +50,26 @@ def adam_update(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    record: Record | None,
 ) -> None:
     changing = _in_memory(step, np.int32, value), _in_memory(lr, np.float32, value)
     # Logarithms from the host: 1 - beta^t = -expm1(t log beta) then keeps its digits where beta is close to 1.
     logarithms = (math.log(beta) if beta else -math.inf for beta in betas)
     factors = (number for beta, log in zip(betas, logarithms, strict=True) for number in (beta, 1 - beta, log))
-    launch = plan_adam(value.size, decoupled)
-    launch(value, contiguous(gradient), mean, square, *changing, *factors, eps, weight_decay, value.size)
+    arrays = value, contiguous(gradient), mean, square
+    _run(plan_adam(value.size, decoupled), (*arrays, *changing, *factors, eps, weight_decay, value.size), record)
+
+
+def with_record(launch: Launch, calls: bool = False) -> Launch:
+    """An update with the end of the step in the same launch. calls: whether those of dropout are counted."""
+    return side_by_side(launch, records.plan_record(THREADS, calls))
+
+
+def _run(launch: Launch, arguments: tuple[Any, ...], record: Record | None) -> None:
+    if record is None:
+        launch(*arguments)
+    else:
+        with_record(launch, record.calls is not None)(launch.grid[0], *arguments, *records.arguments(record))
 
 
 @cache
@@ -75,21 +93,26 @@ def _in_memory(number: Any, dtype: Any, like: Any) -> Any:
 
 @cache
 def _sgd(nesterov: bool) -> Kernel:
-    def sgd(value, gradient, velocity, lr, momentum, weight_decay, size):
-        i = uint32(uint32(cuda.blockIdx.x) * uint32(THREADS) + uint32(cuda.threadIdx.x))
+    @device
+    def sgd(block, arguments):
+        value, gradient, velocity, lr, momentum, weight_decay, size = arguments
+        i = uint32(block * uint32(THREADS) + uint32(cuda.threadIdx.x))
         if i < size:
             g = gradient[i] + weight_decay * value[i]
             v = momentum * velocity[i] + g
             velocity[i] = v
             value[i] -= lr[0] * (g + momentum * v if nesterov else v)
 
-    return Kernel("sgd_update", sgd, (REAL,) * 4 + (float32,) * 2 + (uint32,), THREADS)
+    return alone("sgd_update", sgd, (REAL,) * 4 + (float32,) * 2 + (uint32,), THREADS, {})
 
 
 @cache
 def _adam(decoupled: bool) -> Kernel:
-    def adam(value, gradient, mean, square, step, lr, beta1, rest1, log1, beta2, rest2, log2, eps, weight_decay, size):
-        i = uint32(uint32(cuda.blockIdx.x) * uint32(THREADS) + uint32(cuda.threadIdx.x))
+    @device
+    def adam(block, arguments):
+        value, gradient, mean, square, step, lr = arguments[:6]
+        beta1, rest1, log1, beta2, rest2, log2, eps, weight_decay, size = arguments[6:]
+        i = uint32(block * uint32(THREADS) + uint32(cuda.threadIdx.x))
         if i < size:
             t, rate, x = float32(step[0]), lr[0], value[i]
             g = gradient[i]
@@ -103,4 +126,4 @@ def _adam(decoupled: bool) -> Kernel:
             root = math.sqrt(s / -math.expm1(t * log2))
             value[i] = x - rate * (m / -math.expm1(t * log1)) / (root + eps)
 
-    return Kernel("adam_update", adam, (REAL,) * 4 + (COUNT, REAL) + (float32,) * 8 + (uint32,), THREADS)
+    return alone("adam_update", adam, (REAL,) * 4 + (COUNT, REAL) + (float32,) * 8 + (uint32,), THREADS, {})

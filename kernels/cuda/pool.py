@@ -132,7 +132,7 @@ def _max_pool(plane: PoolGeometry) -> Kernel:
                 if inside or (h < uint32(height) and w < uint32(width)):
                     at = uint32(h * uint32(width) + w)
                     candidate = x[uint32(start + at)]
-                    if candidate > value or (candidate != candidate and value == value):  # NaN wins, the first one
+                    if wins(candidate, value):
                         best, value = at, candidate
                 s = uint32(s + uint32(1))
             r = uint32(r + uint32(1))
@@ -271,6 +271,12 @@ def _counted(plane: PoolGeometry, count_include_pad: bool) -> list[tuple[int, in
         (0, before + size + after) if count_include_pad else (before, before + size)
         for size, (before, after) in zip(plane.input, plane.padding, strict=True)
     ]
+
+
+@device
+def wins(candidate, value):
+    """Over the greatest value before it: the first of equals stays, and NaN, the first one, beats numbers."""
+    return candidate > value or (candidate != candidate and value == value)
 
 
 @device

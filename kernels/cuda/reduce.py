@@ -6,6 +6,9 @@ both partners add the same two numbers. Blocks are one-dimensional and hold whol
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from cnn.kernels.cuda.compiler import cuda, device, float32, uint32
 from cnn.kernels.cuda.intrinsics import shuffle
 
@@ -45,3 +48,33 @@ def block_sum(value):
         sums[thread >> uint32(5)] = value
     cuda.syncthreads()
     return warp_sum(sums[lane] if lane < uint32(cuda.blockDim.x) >> uint32(5) else float32(0))
+
+
+@cache
+def scattered_sums(count: int, lanes: int) -> Any:
+    """The device function (values, lane): the sums of `count` values over groups of `lanes` lanes, scattered over them.
+
+    Both are powers of two. Lane number j of a group is left with sums j * count / lanes and following, in values[0] and
+    following. At each distance a lane gives away the half that its partner keeps: count shuffles in all, where summing
+    each value by itself takes count * log2(lanes).
+    """
+    if lanes == 1:
+
+        @device
+        def held(_values, _lane):
+            return None
+
+        return held
+
+    HALF, DISTANCE = count // 2, lanes // 2
+    add_up_the_rest = scattered_sums(HALF, DISTANCE)
+
+    @device
+    def add_up(values, lane):
+        upper = lane & uint32(DISTANCE) != uint32(0)
+        for k in range(HALF):
+            low, high = values[k], values[k + HALF]
+            values[k] = (high if upper else low) + shuffle(low if upper else high, lane ^ uint32(DISTANCE))
+        add_up_the_rest(values, lane)
+
+    return add_up

@@ -6,17 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.dropout import Drawn
 from cnn.kernels.reference import activation as activations
+from cnn.kernels.reference import dropout as dropouts
 
 Array = np.ndarray[Any, Any]
 
 
-def linear_forward(x: Array, weight: Array, bias: Array | None, activation: str | None, out: Array) -> None:
+def linear_forward(
+    x: Array, weight: Array, bias: Array | None, activation: str | None, out: Array, drawn: Drawn | None
+) -> None:
     out[...] = x @ weight.T
     if bias is not None:
         out += bias
     if activation is not None:
         getattr(activations, f"{activation}_forward")(out, out)
+    if drawn is not None:
+        dropouts.dropout(out, *drawn, out)
 
 
 def linear_backward(
@@ -31,15 +37,16 @@ def linear_backward(
     grad_bias: Array | None,
     grad_x: Array | None,
     _zeroed: bool,
+    scale: float,
+    input_scale: float,
 ) -> None:
-    g = np.empty_like(grad_output)
-    g[...] = grad_output
+    g = grad_output * grad_output.dtype.type(scale)
     if activation is not None:
-        getattr(activations, f"{activation}_backward")(grad_output, y, g)
+        getattr(activations, f"{activation}_backward")(g, y, g)
     grad_weight[...] = g.T @ x
     if grad_bias is not None:
         grad_bias[...] = g.sum(axis=0)
     if grad_x is not None:
-        grad_x[...] = g @ weight
+        grad_x[...] = g @ weight * x.dtype.type(input_scale)
         if input_activation is not None:
             getattr(activations, f"{input_activation}_backward")(grad_x, x, grad_x)

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.record import Record
+from cnn.kernels.reference import record as records
+
 Array = np.ndarray[Any, Any]
 
 
@@ -17,11 +20,14 @@ def sgd_update(
     momentum: float,
     nesterov: bool,
     weight_decay: float,
+    record: Record | None,
 ) -> None:
     real = value.dtype.type
     g = gradient + real(weight_decay) * value
     velocity[...] = real(momentum) * velocity + g
     value -= real(lr) * (g + real(momentum) * velocity if nesterov else velocity)
+    if record is not None:
+        records.record(record)
 
 
 def adam_update(
@@ -35,6 +41,7 @@ def adam_update(
     eps: float,
     weight_decay: float,
     decoupled: bool,
+    record: Record | None,
 ) -> None:
     real = value.dtype.type
     beta1, beta2 = betas
@@ -47,3 +54,5 @@ def adam_update(
     square[...] = real(beta2) * square + real(1 - beta2) * g * g
     root = np.sqrt(square) / real((1 - beta2**step) ** 0.5) + real(eps)
     value -= real(lr / (1 - beta1**step)) * mean / root
+    if record is not None:
+        records.record(record)

@@ -13,13 +13,14 @@ from cnn.kernels import PoolGeometry
 from cnn.kernels.cuda import (
     accuracy,
     activation,
-    bias,
     conv_bias_gradient,
+    dropout,
     gather,
     loss,
     norm,
     optimizer,
     pool,
+    record,
     row_sums,
 )
 from cnn.kernels.cuda.compiler import TARGETS, Binary, compile_kernel
@@ -60,12 +61,12 @@ LAUNCHES: dict[str, Launch] = {
     "batch_norm_evaluation": norm.plan_batch_norm_evaluation(*RESNET),
     "batch_norm_sums": norm.plan_batch_norm_sums(*RESNET),
     "batch_norm_gradient": norm.plan_batch_norm_gradient(*RESNET),
-    "add_bias": bias.plan_add_bias(7680, "relu"),
-    "add_bias, sigmoid": bias.plan_add_bias(7680, "sigmoid"),
-    "bias_backward": bias.plan_bias_backward(120, "relu"),
-    "bias_backward, no activation": bias.plan_bias_backward(10, None),
+    "dropout": dropout.plan_dropout(64 * 9216),
     "sgd_update": optimizer.plan_sgd(61_706, True),
-    "adam_update": optimizer.plan_adam(61_706),
+    "adam_update": optimizer.plan_adam(61_706, False),
+    "adamw_update": optimizer.plan_adam(61_706, True),
+    "record": record.plan_record(1, True),
+    "gather_next": gather.plan_gather_next((64, 3, 32, 32), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)),
     "gather_batch": gather.plan_gather_batch((64, 3, 32, 32), (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), "int64"),
     "count_correct": accuracy.plan_count_correct(10, "int64"),
 }

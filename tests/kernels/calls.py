@@ -71,6 +71,8 @@ def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int 
             grads = {"grad_weight": real(CLASSES, 7), "grad_bias": real(CLASSES)}
             given = {"x": real(images, 7), "weight": real(CLASSES, 7), "grad_output": real(images, CLASSES), **grads}
             return {**given, "activation": "tanh", "y": real(images, CLASSES), "input_activation": "sigmoid"}
+        case "dropout":
+            return {"x": real(*input_), "p": 0.3, "state": rng.integers(0, 2**63, 2, dtype=np.uint64), "call": 5}
         case "count_correct":
             return {"scores": real(images, CLASSES), "labels": rng.integers(0, CLASSES, images)}
         case "gather_batch":

@@ -30,6 +30,7 @@ INDICES = [
     ("max_pool_backward", "argmax"),
     ("conv_block_backward", "argmax"),
     ("gather_batch", "indices"),
+    ("dropout", "state"),
 ]
 
 

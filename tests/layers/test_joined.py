@@ -15,7 +15,7 @@ from cnn.layers.joined import Joined, join
 def joined_types(layer: cnn.Layer) -> list[Any]:
     """The classes of the layers in a container, those that were joined as a list."""
     return [
-        [type(part) for part in (inner.layer, inner.activation, inner.pool) if part is not None]
+        [type(part) for part in (inner.layer, inner.activation, inner.pool, inner.dropout) if part]
         if isinstance(inner, Joined)
         else type(inner)
         for _, inner in layer.named_children()
@@ -123,3 +123,62 @@ def test_modes_are_those_of_the_layers_themselves() -> None:
     y = together(uniform(0, 3, 2))
     with pytest.raises(RuntimeError, match=r"Linear\(2, 2\): backward needs a forward pass in training mode"):
         together.backward(y)
+
+
+def with_dropout() -> cnn.Sequential:
+    cnn.manual_seed(4)
+    return cnn.Sequential(
+        cnn.Conv2d(1, 4, 3), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Dropout(0.25), cnn.Flatten(),
+        cnn.Linear(36, 20), cnn.ReLU(), cnn.Dropout(0.5),
+        cnn.Linear(20, 12), cnn.Tanh(), cnn.Dropout(0.5),
+        cnn.Linear(12, 9), cnn.ReLU(), cnn.Dropout(0.5),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dropout_joins_behind_a_relu(dtype: type) -> None:
+    together = join(with_dropout())
+    assert joined_types(together) == [
+        [cnn.Conv2d, cnn.ReLU, cnn.MaxPool2d, cnn.Dropout], cnn.Flatten, [cnn.Linear, cnn.ReLU, cnn.Dropout],
+        [cnn.Linear, cnn.Tanh], cnn.Dropout, [cnn.Linear, cnn.ReLU, cnn.Dropout],
+    ]  # fmt: skip
+    groups = [layer for _, layer in together.named_children() if isinstance(layer, Joined)]
+    assert [group.hands_over for group in groups] == [True, True, False, False]
+    model = with_dropout()
+    x, g = uniform(0, 17, 1, 8, 8, dtype=dtype), uniform(1, 17, 9, dtype=dtype)
+    found = []
+    for computed in (model, join(model)):
+        if dtype is np.float64 and computed is model:
+            model.double()
+        cnn.manual_seed(9)
+        outputs = [computed(x), computed.backward(g)]
+        gradients = [p.grad.copy() for p in model.parameters()]
+        found.append([*outputs, *gradients, cnn.random.get_state()["dropout"]["calls"]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_convolution_takes_over_no_dropout() -> None:
+    model = cnn.Sequential(cnn.Conv1d(1, 2, 3), cnn.ReLU(), cnn.Dropout(0.5), cnn.Conv1d(2, 2, 3))
+    first, second = (layer for _, layer in join(model).named_children())
+    assert isinstance(first, Joined)
+    assert isinstance(second, Joined)
+    assert not first.hands_over
+    assert second.input_activation is None
+    x, g = uniform(0, 3, 1, 9), uniform(1, 3, 2, 5)
+    gradients = []
+    for computed in (model, join(model)):
+        cnn.manual_seed(2)
+        computed(x)
+        gradients.append(computed.backward(g))
+    np.testing.assert_array_equal(*gradients)
+
+
+def test_a_dropout_in_evaluation_mode_is_passed_by() -> None:
+    model = with_dropout()
+    model[7].eval()
+    x = uniform(0, 5, 1, 8, 8)
+    cnn.manual_seed(1)
+    expected = model(x)
+    cnn.manual_seed(1)
+    np.testing.assert_array_equal(join(model)(x), expected)

@@ -41,7 +41,41 @@ def test_state_survives_json() -> None:
     np.testing.assert_array_equal(held.random(9, np.float32), expected)
 
 
-@pytest.mark.parametrize("state", [{}, {"bit_generator": "MT19937"}, {"bit_generator": "PCG64", "state": {}}, None])
+def test_calls_of_dropout_go_on_from_a_state() -> None:
+    x, layer = np.ones(1000, np.float32), cnn.Dropout(0.5)
+    cnn.manual_seed(7)
+    first = layer(x)
+    state = json.loads(json.dumps(random.get_state()))
+    assert state["dropout"]["calls"] == 1
+    second = layer(x)
+    cnn.manual_seed(8)
+    other = layer(x)
+    assert state["dropout"]["seed"] != random.get_state()["dropout"]["seed"]
+    random.set_state(state)
+    np.testing.assert_array_equal(layer(x), second)
+    for one in (first, other):
+        assert (one != second).any()
+
+
+def wrong_dropout(**changes: Any) -> dict[str, Any]:
+    state = random.get_state()
+    return {**state, "dropout": {**state["dropout"], **changes}}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"bit_generator": "MT19937"},
+        {"bit_generator": "PCG64", "state": {}},
+        None,
+        {name: value for name, value in random.get_state().items() if name != "dropout"},
+        wrong_dropout(calls=-1),
+        wrong_dropout(seed=2**64),
+        wrong_dropout(calls=0.5),
+    ],
+    ids=str,
+)
 def test_a_wrong_state_changes_nothing(state: Any) -> None:
     before = random.get_state()
     with pytest.raises(ValueError, match="set_state"):

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cuda import conv_direct, conv_kernel_gradient, conv_product
+from cnn.kernels.cuda import conv_forward, conv_kernel_gradient
 from cnn.kernels.cuda.compiler import compile_kernel
-from cnn.kernels.cuda.conv_phase import ConvPhase, forward_phase, input_gradient_phases
-from cnn.kernels.cuda.launch import Launch
+from cnn.kernels.cuda.conv_phase import forward_phase, input_gradient_phases
+from cnn.kernels.cuda.launch import Call, Launch
 from cnn.kernels.errors import BackendError
 from cnn.kernels.geometry import ConvGeometry
 from cnn.kernels.suites import SUITES
@@ -30,7 +30,6 @@ BYTES = 3.35e12  # a second
 BLOCKS = 8
 
 Array = Any
-Call = tuple[Launch, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -107,30 +106,25 @@ def run(launch: Launch, arguments: tuple[Any, ...], *, blocks: int | None = None
 
 def forward_calls(geometry: ConvGeometry, x: Array, weight: Array, bias: Array | None, y: Array) -> list[Call]:
     """The launches of a pass with their arguments, NumPy arrays; here and below."""
-    return _phase_calls(forward_phase(geometry, bias is not None, None), geometry.batch, x, weight, bias, y)
+    plan = conv_forward.plan(forward_phase(geometry, bias is not None, None), geometry.batch)
+    return conv_forward.calls(plan, geometry.batch, x, weight, y, bias=bias)
 
 
 def input_gradient_calls(geometry: ConvGeometry, grad_output: Array, weight: Array, grad_x: Array) -> list[Call]:
     return [
         call
         for phase in input_gradient_phases(geometry)
-        for call in _phase_calls(phase, geometry.batch, grad_output, weight, None, grad_x)
+        for call in conv_forward.calls(
+            conv_forward.plan(phase, geometry.batch), geometry.batch, grad_output, weight, grad_x
+        )
     ]
 
 
 def kernel_gradient_calls(
     geometry: ConvGeometry, x: Array, grad_output: Array, grad_weight: Array, grad_bias: Array, deterministic: bool
 ) -> list[Call]:
-    phase = forward_phase(geometry, True, None)
-    plan = conv_kernel_gradient.plan(phase, geometry.batch, deterministic)
-    overlays, run_length = np.uint32(geometry.batch * phase.pixels), np.uint32(plan.run)
-    if plan.add is None:
-        return [(plan.gradient, (x, grad_output, grad_weight, grad_bias, overlays, run_length))]
-    workspace = np.full(plan.workspace, np.nan, np.float32)
-    return [
-        (plan.gradient, (x, grad_output, workspace, workspace, overlays, run_length)),
-        (plan.add, (workspace, grad_weight, grad_bias, np.uint32(plan.runs))),
-    ]
+    plan = conv_kernel_gradient.plan(forward_phase(geometry, True, None), geometry.batch, deterministic)
+    return conv_kernel_gradient.calls(plan, geometry.batch, x, grad_output, grad_weight, grad_bias)
 
 
 def _met(geometry: ConvGeometry) -> Iterator[int]:
@@ -139,16 +133,3 @@ def _met(geometry: ConvGeometry) -> Iterator[int]:
         phase = geometry.forward_phase(axis)
         met = {start + p * phase.stride for _, start in phase.met for p in range(phase.size)}
         yield len(met & set(range(size)))
-
-
-def _phase_calls(
-    phase: ConvPhase, images: int, source: Array, weight: Array, bias: Array | None, target: Array
-) -> list[Call]:
-    pixels = np.uint32(images * phase.pixels)
-    bias = weight if bias is None else bias
-    if phase.sources <= conv_direct.THIN:
-        return [(conv_direct.plan(phase, images), (source, weight, bias, target, pixels))]
-    plan = conv_product.plan(phase, images)
-    packed = np.full(plan.packed, np.nan, np.float32)
-    product = plan.product, (source, packed, bias, target, pixels)
-    return [(plan.pack, (weight, packed)), product] if plan.packed else [product]

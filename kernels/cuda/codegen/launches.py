@@ -1,24 +1,25 @@
 """What is launched for a network: the training step in its order, and what else there is for its layers.
 
-Follows the step of `cnn.TrainStep`, in which activations are part of the convolution or dense layer before them. Known
-from plans alone: nothing here needs a GPU.
+Follows the step of `cnn.TrainStep` on data that the GPU holds, in which activations, and pooling, are part of the
+convolution or dense layer before them. Known from plans alone: nothing here needs a GPU.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 from cnn.kernels.cuda import (
     accuracy,
     activation,
-    bias,
-    conv_direct,
-    conv_kernel_gradient,
-    conv_product,
+    conv_block,
+    conv_forward,
+    dropout,
     gather,
+    linear_backward,
+    linear_forward,
     loss,
     norm,
     optimizer,
@@ -26,13 +27,21 @@ from cnn.kernels.cuda import (
     row_sums,
 )
 from cnn.kernels.cuda.compiler import Kernel
-from cnn.kernels.cuda.conv_phase import ConvPhase, forward_phase, input_gradient_phases
+from cnn.kernels.cuda.conv_phase import forward_phase
 from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.suites import Layer, Suite
 
-Joined = tuple[Layer, Layer | None]  # a layer, and the activation that is computed with it
-
 LABELS = "int64"  # what data sets come with
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A layer, and the activation, the pooling and the dropout that are computed with it."""
+
+    layer: Layer
+    activation: str | None = None
+    pool: Layer | None = None
+    dropout: Layer | None = None
 
 
 @dataclass(frozen=True)
@@ -60,18 +69,25 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     images = suite.batch if images is None else images
     cost = loss.plan_softmax_cross_entropy(images, suite.classes, LABELS, False)
     layers = _joined(suite.layers)
-    first = layers[0][0]
-    there = [work for layer, behind in layers for work in _forward(layer, images, behind)]
+    first = layers[0].layer
+    there = [work for joined in layers for work in _forward(joined, images)]
+    taken = _derivatives(layers)
     back = [
-        work for layer, behind in _reversed(layers) for work in _backward(layer, images, behind, layer is not first)
+        work
+        for joined in _reversed(layers)
+        for work in _backward(joined, images, *taken[joined.layer.name], joined.layer is not first)
     ]
+    update = optimizer.plan_sgd(suite.parameters, True)
+    drops = any(layer.operation == "dropout" for layer in suite.layers)
+    zeros, ones = ((value,) * suite.image[0] for value in (0.0, 1.0))
     return [
+        Work("batch", "gather", gather.plan_gather_next((images, *suite.image), zeros, ones)),
+        Work("optimizer", "clear gradients", library="memset"),
         *there,
         Work("loss", "forward and backward", cost),
         *([] if cost.grid == (1,) else [Work("loss", "sum of the blocks", row_sums.plan_row_sums(1))]),
         *back,
-        Work("optimizer", "update", optimizer.plan_sgd(suite.parameters, True)),
-        Work("loss", "kept", library="CuPy copy"),
+        Work("optimizer", "update", optimizer.with_record(update, calls=drops)),
     ]
 
 
@@ -80,16 +96,19 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
     images = suite.batch if images is None else images
     batch, channels = (images, *suite.image), suite.image[0]
     further = [Work("batch", "gather", gather.plan_gather_batch(batch, (0.0,) * channels, (1.0,) * channels, LABELS))]
+    layers = _joined(suite.layers)
+    taken = _derivatives(layers)
+    for joined in layers:
+        if joined.layer.operation == "conv":
+            options = *taken[joined.layer.name], joined.layer is not layers[0].layer
+            for work in _backward(joined, images, *options, deterministic=True):
+                further.append(replace(work, purpose=f"deterministic {work.purpose}"))
     for layer in suite.layers:
-        if layer.operation == "conv":
-            phase = forward_phase(layer.conv(images), layer.bias, None)
-            plan = conv_kernel_gradient.plan(phase, images, deterministic=True)
-            further += [Work(layer.name, "deterministic kernel gradient", part) for part in (plan.gradient, plan.add)]
         if layer.operation == "batch_norm":
             sizes = images, layer.x[0], math.prod(layer.x[1:])
             further.append(Work(layer.name, "evaluation", norm.plan_batch_norm_evaluation(*sizes)))
         elif layer.operation not in ("dropout", "add"):
-            further += [Work(work.layer, "evaluation", work.launch) for work in _forward(layer, images, None)]
+            further += [Work(work.layer, "evaluation", work.launch) for work in _forward(Joined(layer), images)]
     return [
         *further,
         Work("accuracy", "evaluation", accuracy.plan_count_correct(suite.classes, LABELS)),
@@ -100,30 +119,54 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
 def _joined(layers: tuple[Layer, ...]) -> list[Joined]:
     joined: list[Joined] = []
     for layer in layers:
-        before = joined[-1][0] if joined else None
-        if layer.operation == "relu" and before is not None and before.operation in ("conv", "linear") and before.bias:
-            joined[-1] = before, layer
+        last = joined[-1] if joined else None
+        made = None if last is None or last.pool is not None or last.dropout is not None else last.layer.operation
+        if last is not None and layer.operation == "relu" and made in ("conv", "linear") and last.activation is None:
+            joined[-1] = replace(last, activation=layer.operation)
+        elif last is not None and layer.operation == "max_pool" and made == "conv":
+            joined[-1] = replace(last, pool=layer)
+        elif last is not None and layer.operation == "dropout" and last.activation == "relu":
+            joined[-1] = replace(last, dropout=layer)
         else:
-            joined.append((layer, None))
+            joined.append(Joined(layer))
     return joined
+
+
+def _derivatives(layers: list[Joined]) -> dict[str, tuple[str | None, str | None]]:
+    """The activations whose derivatives each layer takes on the way back: its own, and that of its input."""
+    own = {joined.layer.name: joined.activation for joined in layers}
+    before = dict.fromkeys(own)
+    for one, following in pairwise(layers):
+        name, next_name = one.layer.name, following.layer.name
+        taking = ("conv", "linear") if one.dropout is None else ("linear",)
+        if following.layer.operation in taking and own[name] is not None:
+            before[next_name], own[name] = own[name], None
+    return {name: (own[name], before[name]) for name in own}
 
 
 def _reversed(layers: list[Joined]) -> Iterator[Joined]:
     """The layers as the way back goes: of a residual layer the body, the shortcut, and then the sum."""
-    for _, block in groupby(reversed(layers), key=lambda joined: joined[0].name.partition(".")[0]):
-        yield from sorted(block, key=lambda joined: ("body" not in joined[0].name, "shortcut" not in joined[0].name))
+    for _, block in groupby(reversed(layers), key=lambda joined: joined.layer.name.partition(".")[0]):
+        yield from sorted(
+            block, key=lambda joined: ("body" not in joined.layer.name, "shortcut" not in joined.layer.name)
+        )
 
 
-def _forward(layer: Layer, images: int, behind: Layer | None) -> Iterator[Work]:
-    function = None if behind is None else behind.operation
-    purpose = "forward" if function is None else f"forward, {function}"
+def _forward(joined: Joined, images: int) -> Iterator[Work]:
+    layer, function, pooling = joined.layer, joined.activation, joined.pool
+    purpose = ", ".join(part for part in ("forward", function, pooling and pooling.operation) if part)
     size = images * math.prod(layer.x)
     if layer.operation == "conv":
-        for launch in _conv_launches(forward_phase(layer.conv(images), layer.bias, function), images):
+        phase = forward_phase(layer.conv(images), layer.bias, function, pooled=pooling is not None)
+        for launch in conv_forward.plan(phase, images).launches:
             yield Work(layer.name, purpose, launch)
+        if joined.dropout is not None:
+            yield Work(joined.dropout.name, "forward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
     elif layer.operation == "linear":
-        yield Work(layer.name, "forward", library="cuBLAS gemm")
-        yield Work(layer.name, purpose, bias.plan_add_bias(images * layer.weight[0], function))
+        filters, channels = layer.weight
+        sizes = images, channels, filters
+        options = layer.bias, function, joined.dropout is not None
+        yield Work(layer.name, purpose, linear_forward.plan_linear_forward(*sizes, *options))
     elif layer.operation == "relu":
         yield Work(layer.name, "forward", activation.plan("relu_forward", size))
     elif layer.operation == "max_pool":
@@ -135,31 +178,36 @@ def _forward(layer: Layer, images: int, behind: Layer | None) -> Iterator[Work]:
         yield Work(layer.name, "forward", norm.plan_batch_norm_moments(*sizes))
         yield Work(layer.name, "forward", norm.plan_batch_norm_training(*sizes))
     elif layer.operation == "dropout":
-        yield Work(layer.name, "forward", library="copy of the mask from the host")
-        yield Work(layer.name, "forward", library="CuPy multiply")
+        yield Work(layer.name, "forward", dropout.plan_dropout(size))
     else:
         yield Work(layer.name, "forward", library="CuPy add")
 
 
-def _backward(layer: Layer, images: int, behind: Layer | None, needs_input_gradient: bool) -> Iterator[Work]:
+def _backward(
+    joined: Joined,
+    images: int,
+    own: str | None,
+    before: str | None,
+    needs_input_gradient: bool,
+    deterministic: bool = False,
+) -> Iterator[Work]:
+    layer = joined.layer
     size = images * math.prod(layer.x)
     if layer.operation == "conv":
-        geometry = layer.conv(images)
-        if behind is not None:
-            yield Work(layer.name, "derivative", activation.plan("relu_backward", images * math.prod(behind.x)))
-        for what in ("weight", "bias") if layer.bias else ("weight",):
-            yield Work(layer.name, f"gradient of the {what}", library="memset")
-        plan = conv_kernel_gradient.plan(forward_phase(geometry, layer.bias, None), images, deterministic=False)
-        yield Work(layer.name, "kernel gradient", plan.gradient)
-        for phase in input_gradient_phases(geometry) if needs_input_gradient else ():
-            for launch in _conv_launches(phase, images):
-                yield Work(layer.name, "input gradient", launch)
+        if joined.dropout is not None and own is not None:
+            yield Work(joined.dropout.name, "backward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
+        options = layer.bias, own, joined.pool is not None, before, deterministic
+        plan = conv_block.plan_backward(layer.conv(images), *options, needs_input_gradient=needs_input_gradient)
+        of_kernel = 2 if deterministic else 1
+        for number, launch in enumerate(plan.launches):
+            purpose = "kernel gradient" if number < of_kernel else "input gradient"
+            if number == 0 and plan.together and plan.inputs[0].pack is None:
+                purpose = "both gradients"
+            yield Work(layer.name, purpose, launch)
     elif layer.operation == "linear":
-        function = None if behind is None else behind.operation
-        yield Work(layer.name, "bias gradient", bias.plan_bias_backward(layer.weight[0], function))
-        yield Work(layer.name, "weight gradient", library="cuBLAS gemm")
-        if needs_input_gradient:
-            yield Work(layer.name, "input gradient", library="cuBLAS gemm")
+        filters, channels = layer.weight
+        options = layer.bias, own, before, needs_input_gradient
+        yield Work(layer.name, "backward", linear_backward.plan_linear_backward(images, channels, filters, *options))
     elif layer.operation == "relu":
         yield Work(layer.name, "backward", activation.plan("relu_backward", size))
     elif layer.operation == "max_pool":
@@ -170,13 +218,7 @@ def _backward(layer: Layer, images: int, behind: Layer | None, needs_input_gradi
         sizes = images, layer.x[0], math.prod(layer.x[1:])
         yield Work(layer.name, "backward", norm.plan_batch_norm_sums(*sizes))
         yield Work(layer.name, "backward", norm.plan_batch_norm_gradient(*sizes))
+    elif layer.operation == "dropout":
+        yield Work(layer.name, "backward", dropout.plan_dropout(size))
     else:
-        yield Work(layer.name, "backward", library="CuPy multiply" if layer.operation == "dropout" else "CuPy add")
-
-
-def _conv_launches(phase: ConvPhase, images: int) -> list[Launch]:
-    """What computes one phase of a forward pass or an input gradient."""
-    if phase.sources <= conv_direct.THIN:
-        return [conv_direct.plan(phase, images)]
-    plan = conv_product.plan(phase, images)
-    return [plan.pack, plan.product] if plan.packed else [plan.product]
+        yield Work(layer.name, "backward", library="CuPy add")
