@@ -33,7 +33,7 @@ lint: $(VENV)/dev.installed
 types: $(VENV)/dev.installed
 	rm -rf build
 	$(BIN)/pip install --quiet --no-deps --target build/types .
-	MYPYPATH=build/types $(BIN)/mypy --package cnn
+	MYPYPATH=build/types $(BIN)/mypy --package cnn --package benchmarks
 
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix .

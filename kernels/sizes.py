@@ -25,7 +25,7 @@ def _is_plain(sizes: Any) -> bool:
 
 def read_shape(operation: str, name: str, shape: Sequence[int]) -> tuple[int, ...]:
     try:
-        sizes = shape if _is_plain(shape) else tuple(operator.index(size) for size in shape)
+        sizes = tuple(shape) if _is_plain(shape) else tuple(operator.index(size) for size in shape)
     except TypeError:
         raise ShapeError(f"{operation}: the shape of {name} must be a sequence of ints, got {shape!r}") from None
     if sizes and min(sizes) < 0:

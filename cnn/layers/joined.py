@@ -69,7 +69,7 @@ class Joined(Layer):
         if type(layer) in NAMES and self.activation is None and self.pool is None:
             self.activation = layer
             return True
-        if type(layer) in (MaxPool1d, MaxPool2d) and type(self.layer) is not Linear and self.pool is None:
+        if type(layer) in (MaxPool1d, MaxPool2d) and not isinstance(self.layer, Linear) and self.pool is None:
             assert isinstance(layer, MaxPool1d | MaxPool2d)
             if layer.spatial == self.layer.spatial and layer.is_side_by_side:
                 self.pool = layer
@@ -91,7 +91,7 @@ class Joined(Layer):
         return y if self.drawn is None else kernels.dropout(y, *self.drawn)
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
-        options = {
+        options: dict[str, Any] = {
             "activation": None if self.hands_over else self.activation_name,
             "input_activation": self.input_activation,
             "needs_input_gradient": needs_input_gradient,

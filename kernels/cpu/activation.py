@@ -64,7 +64,8 @@ def _forward(number: int, x: Array, out: Array, slope: float = 0.0) -> None:
 
 
 def _backward(number: int, grad_output: Array, y: Array, out: Array, slope: float = 0.0) -> None:
-    arrays, target = (flat_view(grad_output), flat_view(y)), out.reshape(-1)
+    arrays: tuple[Array, ...] = flat_view(grad_output), flat_view(y)
+    target = out.reshape(-1)
     if out is grad_output:
         loop, arrays = _differentiate_in_place(number), arrays[1:]
     else:

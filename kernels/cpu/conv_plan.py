@@ -38,7 +38,7 @@ GRADIENT_TILES = ((8, 3), (6, 4), (8, 2), (4, 6), (1, 14)) if REGISTERS >= 32 el
 
 # float32 of the gradients under a row of tiles that may stay in the first-level cache from one tile to the next; worth
 # it where the sums of all these tiles, which are put aside in between, are no more.
-NEAR = 2**12
+NEAR = 2**13
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,12 +113,10 @@ class BackwardPlan:
     @property
     def launches(self) -> list[Launch]:
         """In their order."""
-        first, *others = [launch for part in self.inputs for launch in part.launches] or [None]
-        kernel = self.kernel.gradient
+        kernel, inputs = self.kernel.gradient, [launch for part in self.inputs for launch in part.launches]
         if self.together:
-            assert first is not None
-            kernel, first = side_by_side(kernel, first), None
-        return [launch for launch in (kernel, self.kernel.add, first, *others) if launch is not None]
+            kernel = side_by_side(kernel, inputs.pop(0))
+        return [kernel, *([] if self.kernel.add is None else [self.kernel.add]), *inputs]
 
 
 def plan_backward(

@@ -25,7 +25,7 @@ def arguments(ending: Record) -> tuple[Any, ...]:
 def plan_record(threads: int, calls: bool) -> Launch:
     """threads: of its block, as many as what it runs beside has. calls: whether those of dropout are counted."""
     real = pointer(float32)
-    parameters = real, real, pointer(int32), uint32, int32
+    parameters: tuple[Any, ...] = (real, real, pointer(int32), uint32, int32)
     if calls:
         parameters = *parameters, pointer(types.uint64), uint32
     return Launch(alone("record", _record_calls if calls else _record, parameters, threads, {}), (1,), (threads,))

@@ -31,9 +31,9 @@ def tiled(report: list[Row]) -> Iterator[Row]:
     """The forward passes, input gradients and kernel gradients of layers wide enough to fill a tile, on one target."""
     layers = {f"{name}.{layer.name}": layer for name, suite in SUITES.items() for layer in suite.convolutions}
     for row in report:
-        if row.sm == HOPPER and row.kernel in ("conv_product", "conv_kernel_gradient"):
+        if row.sm == HOPPER and row.kernel.startswith(("conv_product", "conv_kernel_gradient")):
             filters, channels, *taps = layers[row.layer].weight
-            made, summed = (channels, filters) if row.purpose == "input gradient" else (filters, channels)
+            made, summed = (channels, filters) if row.purpose.endswith("input gradient") else (filters, channels)
             if made >= LEAST_ROWS and summed * taps[0] * taps[1] >= LEAST_TERMS:
                 yield row
 
@@ -63,12 +63,12 @@ def test_shared_memory_is_read_by_128_bits(report: list[Row]) -> None:
         assert row.shared_loads[128] == 2 * tile["side"] // 4 * tile["depth"], row
         # The bias gradient's sum, of one element for each overlay of a step.
         assert others in ({}, {32: tile["depth"]}), row
-        assert not others or row.kernel == "conv_kernel_gradient"
+        assert not others or row.kernel.startswith("conv_kernel_gradient")
 
 
 @needs_nvdisasm
 def test_atomics_have_no_result(report: list[Row]) -> None:
-    gradients = [row for row in report if row.sm == HOPPER and row.kernel == "conv_kernel_gradient"]
+    gradients = [row for row in report if row.sm == HOPPER and row.kernel.startswith("conv_kernel_gradient")]
     assert len(gradients) >= 2 * sum(len(suite.convolutions) for suite in SUITES.values())
     for row in gradients:
         assert row.atomics is not None
@@ -78,7 +78,7 @@ def test_atomics_have_no_result(report: list[Row]) -> None:
 @needs_nvdisasm
 def test_nothing_else_is_atomic(report: list[Row]) -> None:
     for row in report:
-        if row.sm == HOPPER and row.kernel != "conv_kernel_gradient":
+        if row.sm == HOPPER and not row.kernel.startswith("conv_kernel_gradient"):
             assert not row.atomics, row
 
 

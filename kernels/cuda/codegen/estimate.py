@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cuda import conv_forward, conv_kernel_gradient
+from cnn.kernels.cuda.codegen.launches import convolutions
 from cnn.kernels.cuda.compiler import compile_kernel
+from cnn.kernels.cuda.conv_block import plan_backward
 from cnn.kernels.cuda.conv_phase import forward_phase, input_gradient_phases
 from cnn.kernels.cuda.launch import Call, Launch
 from cnn.kernels.errors import BackendError
@@ -50,20 +52,31 @@ class Estimate:
 
 
 def estimates_of(suite: str) -> Iterator[Estimate]:
-    """Of the convolution passes of a training step. Raises `BackendError` without ptxsim."""
+    """Of the convolution passes of a training step, with what is computed along; each as a launch of its own, also
+    where two are one. Raises `BackendError` without ptxsim.
+    """
     images = SUITES[suite].batch
-    for number, layer in enumerate(SUITES[suite].convolutions):
-        geometry = layer.conv(images)
+    for number, (joined, own, before) in enumerate(convolutions(SUITES[suite])):
+        geometry, pooled = joined.layer.conv(images), joined.pool is not None
+        shape = geometry.y_shape if joined.pool is None else joined.pool.pool(images).y_shape
         x, y, weight, bias = (
-            np.ones(shape, np.float32)
-            for shape in (geometry.x_shape, geometry.y_shape, geometry.weight_shape, geometry.filters)
+            np.ones(size, np.float32) for size in (geometry.x_shape, shape, geometry.weight_shape, geometry.filters)
         )
-        passes = {"forward": forward_calls(geometry, x, weight, bias, y)}
+        places = np.zeros(shape, np.int32)
+        there = forward_phase(geometry, joined.layer.bias, joined.activation, pooled=pooled)
+        plan = conv_forward.plan(there, images)
+        passes = {"forward": conv_forward.calls(plan, images, x, weight, y, bias=bias, places=places)}
+        back = plan_backward(geometry, joined.layer.bias, own, pooled, before, False, needs_input_gradient=number > 0)
+        read = {"winners": places, "outputs": y}
         if number > 0:
-            passes["input gradient"] = input_gradient_calls(geometry, y, weight, x)
-        passes["kernel gradient"] = kernel_gradient_calls(geometry, x, y, weight, bias, deterministic=False)
+            passes["input gradient"] = [
+                call
+                for part in back.inputs
+                for call in conv_forward.calls(part, images, y, weight, x, inputs=x, **read)
+            ]
+        passes["kernel gradient"] = conv_kernel_gradient.calls(back.kernel, images, x, y, weight, bias, **read)
         for purpose, calls in passes.items():
-            yield estimate(f"{suite}.{layer.name}", purpose, geometry, calls)
+            yield estimate(f"{suite}.{joined.layer.name}", purpose, geometry, calls)
 
 
 def estimate(layer: str, purpose: str, geometry: ConvGeometry, calls: list[Call]) -> Estimate:

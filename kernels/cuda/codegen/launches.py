@@ -91,6 +91,17 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     ]
 
 
+def convolutions(suite: Suite) -> Iterator[tuple[Joined, str | None, str | None]]:
+    """The convolutions with what is computed along, and the derivatives they take: their own activation's, and that of
+    their input.
+    """
+    layers = _joined(suite.layers)
+    taken = _derivatives(layers)
+    for joined in layers:
+        if joined.layer.operation == "conv":
+            yield joined, *taken[joined.layer.name]
+
+
 def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
     """Kernels of this network outside the step: the batch, evaluation, deterministic gradients, the other optimiser."""
     images = suite.batch if images is None else images
@@ -196,8 +207,15 @@ def _backward(
     if layer.operation == "conv":
         if joined.dropout is not None and own is not None:
             yield Work(joined.dropout.name, "backward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
-        options = layer.bias, own, joined.pool is not None, before, deterministic
-        plan = conv_block.plan_backward(layer.conv(images), *options, needs_input_gradient=needs_input_gradient)
+        plan = conv_block.plan_backward(
+            layer.conv(images),
+            layer.bias,
+            own,
+            joined.pool is not None,
+            before,
+            deterministic,
+            needs_input_gradient=needs_input_gradient,
+        )
         of_kernel = 2 if deterministic else 1
         for number, launch in enumerate(plan.launches):
             purpose = "kernel gradient" if number < of_kernel else "input gradient"
@@ -206,8 +224,9 @@ def _backward(
             yield Work(layer.name, purpose, launch)
     elif layer.operation == "linear":
         filters, channels = layer.weight
-        options = layer.bias, own, before, needs_input_gradient
-        yield Work(layer.name, "backward", linear_backward.plan_linear_backward(images, channels, filters, *options))
+        sizes = images, channels, filters
+        launch = linear_backward.plan_linear_backward(*sizes, layer.bias, own, before, needs_input_gradient)
+        yield Work(layer.name, "backward", launch)
     elif layer.operation == "relu":
         yield Work(layer.name, "backward", activation.plan("relu_backward", size))
     elif layer.operation == "max_pool":
