@@ -42,7 +42,7 @@ Array = np.ndarray[Any, Any]
 PLANS = {conv_images: conv_plan, conv_channels: conv_channels_plan, conv_pixels: conv_pixels_plan}
 
 # What bringing one element into lanes or back costs, in multiplications.
-LAYOUT = 13
+LAYOUT = 20
 
 # Overlays of a kernel gradient whose planes, with images in lanes, no longer stay in the first-level cache, and what
 # that costs: a tile of sums passes over all of them.
