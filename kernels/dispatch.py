@@ -90,14 +90,17 @@ def _check_cuda(operation: str, x: Any, dimensions: int, dtype: np.dtype[Any]) -
 
 def check_arrays(operation: str, *, optional: Sequence[str] = (), **arrays: Any) -> None:
     """All of `arrays` are of one kind and one dtype, float32 or float64; those named `optional` may be None."""
-    present = {name: array for name, array in arrays.items() if array is not None or name not in optional}
-    for name, array in present.items():
+    first_name, first = "", None
+    for name, array in arrays.items():
+        if array is None and name in optional:
+            continue
         if not is_array(array):
             raise DTypeError(f"{operation}: {name} must be a NumPy or CuPy array, got {_kind(array)}")
         if array.dtype not in _FLOATS:
             raise DTypeError(f"{operation}: {name} must be float32 or float64, got {array.dtype}")
-    (first_name, first), *others = present.items()
-    for name, array in others:
+        if first is None:
+            first_name, first = name, array
+            continue
         if array.dtype != first.dtype:
             raise DTypeError(
                 f"{operation}: dtypes must not be mixed, got {first_name} {first.dtype} and {name} {array.dtype}"

@@ -98,7 +98,7 @@ def deliver(planes, plane, target, image, images, channels, part, padded_part):
             _pool_plane(planes, first, target, image, images, channels, c)
 
 
-@jit()
+@jit(inline="always")
 def _unpool(source, image, images, channels, planes, plane):
     values, marks, (taps, pixels, positions, numbers) = source
     line, step = positions.size // taps, channels * pixels
@@ -111,7 +111,7 @@ def _unpool(source, image, images, channels, planes, plane):
                 scatter_rows(take_equal(gradients, chosen, numbers, k), planes, c * plane, positions, k)
 
 
-@jit()
+@jit(inline="always")
 def _deliver_plane(planes, first, target, image, images, channels, c):
     values, _, (_, pixels, positions, _), floor, gate = target
     step = channels * pixels
@@ -126,7 +126,7 @@ def _deliver_plane(planes, first, target, image, images, channels, c):
             store_rows(tile, values, start, step, images, pixels - p)
 
 
-@jit()
+@jit(inline="always")
 def _pool_plane(planes, first, target, image, images, channels, c):
     values, marks, (taps, pixels, positions, numbers), floor, _ = target
     line, step = positions.size // taps, channels * pixels

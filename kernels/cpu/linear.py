@@ -169,7 +169,7 @@ def _backward(
             put(grad_x, i, get(grad_x, i) * scale if get(x, i) > np.float32(0) else np.float32(0))
 
 
-@jit()
+@jit(inline="always")
 def _multiply(a, a_row, a_step, b, out, rows, count, width, first, last):
     """out[r, c] = sum over e < count of a[r a_row + e a_step] b[e, c], for r < rows and columns c from first to last.
 
@@ -219,7 +219,7 @@ def _rest(matrix, first, last, columns):
     return rest
 
 
-@jit()
+@jit(inline="always")
 def _put_rest(rest, matrix, rows, columns):
     whole = columns // LANES * LANES
     for r in range(rows):
@@ -227,7 +227,7 @@ def _put_rest(rest, matrix, rows, columns):
             put(matrix, r * columns + whole + c, get(rest, r * LANES + c))
 
 
-@jit()
+@jit(inline="always")
 def _add(sums, rows, y, at, step, columns):
     for r in range(rows):
         for c in range(columns):

@@ -16,8 +16,8 @@ from calls import MANY, OPERATIONS, arguments, results
 from numpy.testing import assert_array_equal
 
 from cnn import kernels
-from cnn.kernels.threads import set_num_threads
 from cnn.kernels import BackendError, dispatch
+from cnn.kernels.threads import set_num_threads
 
 X = np.zeros((2, 3, 4, 5), np.float32)
 

@@ -182,3 +182,23 @@ def test_a_dropout_in_evaluation_mode_is_passed_by() -> None:
     expected = model(x)
     cnn.manual_seed(1)
     np.testing.assert_array_equal(join(model)(x), expected)
+
+
+def test_evaluation_computes_neighbours_together_and_the_numbers_stay() -> None:
+    cnn.manual_seed(3)
+    model = cnn.Sequential(
+        cnn.Conv2d(1, 4, 3), cnn.BatchNorm2d(4), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Conv2d(4, 5, 2), cnn.ReLU(),
+        cnn.MaxPool2d(2), cnn.Residual(cnn.Conv2d(5, 5, 1), cnn.Tanh()), cnn.Flatten(), cnn.Dropout(0.5),
+        cnn.Linear(45, 7), cnn.Sigmoid(), cnn.Linear(7, 3),
+    ).eval()  # fmt: skip
+    x = uniform(0, 6, 1, 18, 18)
+    y = x
+    for layer in model:
+        y = layer(y)
+    np.testing.assert_array_equal(model(x), y)
+    # Parameters are the layers' own, whatever they are changed to.
+    model.load_state_dict({name: 2 * array for name, array in model.state_dict().items()})
+    y = x
+    for layer in model:
+        y = layer(y)
+    np.testing.assert_array_equal(model(x), y)
