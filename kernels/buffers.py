@@ -6,6 +6,7 @@ done again and again (see `Arena`) gets the same memory each time.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -41,10 +42,14 @@ class Arena:
     Inside `with arena.reused():` the n-th call of `empty` gives what the n-th one gave the time before, so that nothing
     is allocated from the second time on. Whoever keeps such an array finds it overwritten the next time. Where the work
     asks for another shape, dtype or place than before, it gets new arrays from there on.
+
+    A NumPy array that nobody refers to any more, itself or by a view, may be given out again in the same round.
     """
 
     def __init__(self) -> None:
-        self._arrays: list[Any] = []
+        self._arrays: list[Any] = []  # what the n-th call gives; an array stands there once for each time
+        self._times: dict[int, int] = {}  # how often, by its id
+        self._again: list[bool] = []  # whether the n-th call gives what an earlier one gave
         self._given = 0
         self._busy = False
 
@@ -64,15 +69,41 @@ class Arena:
     def next(self, shape: tuple[int, ...] | int, dtype: Any, like: Any) -> Any:
         """What `empty` gives inside `reused`."""
         wanted = tuple(shape) if isinstance(shape, tuple) else (shape,)
+        on_host = like is None or isinstance(like, np.ndarray)
         number, self._given = self._given, self._given + 1
         if number < len(self._arrays):
             array = self._arrays[number]
-            on_host = like is None or isinstance(like, np.ndarray)
-            if array.shape == wanted and array.dtype == dtype and isinstance(array, np.ndarray) == on_host:
+            fits = array.shape == wanted and array.dtype == dtype and isinstance(array, np.ndarray) == on_host
+            # The list, the variable and the call itself refer to it.
+            if fits and (not self._again[number] or sys.getrefcount(array) == self._times[id(array)] + 2):
                 return array
-            del self._arrays[number:]
-        self._arrays.append(allocate(wanted, dtype, like))
-        return self._arrays[number]
+            self._forget(number)
+        array = self._released(wanted, np.dtype(dtype)) if on_host else None
+        self._again.append(array is not None)
+        if array is None:
+            array = allocate(wanted, dtype, like)
+        self._arrays.append(array)
+        self._times[id(array)] = self._times.get(id(array), 0) + 1
+        return array
+
+    def _released(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        """An array of this round that nobody has any more, or None."""
+        for array in self._arrays:
+            if (
+                array.shape == shape
+                and array.dtype == dtype
+                and isinstance(array, np.ndarray)
+                and sys.getrefcount(array) == self._times[id(array)] + 2
+            ):
+                return array
+        return None
+
+    def _forget(self, number: int) -> None:
+        """What the calls from `number` on gave the time before."""
+        del self._arrays[number:], self._again[number:]
+        self._times = {}
+        for array in self._arrays:
+            self._times[id(array)] = self._times.get(id(array), 0) + 1
 
 
 def filled(

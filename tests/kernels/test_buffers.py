@@ -30,6 +30,40 @@ def test_no_array_is_given_twice_in_a_round() -> None:
         assert not np.shares_memory(first, second)
 
 
+def test_what_nobody_has_any_more_is_given_again() -> None:
+    arena = Arena()
+    rounds = []
+    for _ in range(3):
+        with arena.reused():
+            first = buffers.empty((2, 3), np.float32)
+            rows = buffers.empty((2, 3), np.float32)[1:]  # a view keeps its array
+            address = first.ctypes.data
+            other = buffers.empty((2, 3), np.float32)
+            del first
+            smaller, again = buffers.empty((2, 2), np.float32), buffers.empty((2, 3), np.float32)
+            last = buffers.empty((2, 3), np.float32)
+        assert again.ctypes.data == address
+        assert not any(np.shares_memory(array, again) for array in (rows, other, smaller, last))
+        rounds.append([array.ctypes.data for array in (rows, other, smaller, again, last)])
+        del rows, other, smaller, again, last
+    assert rounds[0] == rounds[1] == rounds[2]
+
+
+def test_what_is_kept_longer_than_the_time_before_is_not_given_again() -> None:
+    arena = Arena()
+    kept = []
+    for number in range(3):
+        with arena.reused():
+            first = buffers.empty(8, np.float32)
+            if number == 1:
+                kept.append(first)
+            del first
+            second = buffers.empty(8, np.float32)
+            if number == 1:
+                assert not np.shares_memory(kept[0], second)
+            del second
+
+
 @pytest.mark.parametrize("other", [((3, 2), np.float32), ((2, 3), np.float64), ((6,), np.float32)])
 def test_another_shape_or_dtype_is_a_new_start_from_there(other: tuple[tuple[int, ...], type]) -> None:
     arena = Arena()
