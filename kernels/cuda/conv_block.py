@@ -1,19 +1,22 @@
 """Convolution, bias, activation and pooling in one launch; the formulas stand in `cnn.kernels.conv_block`.
 
-Forward the convolution kernels pool where their sums lie in registers. Backward nothing is unpooled in memory: the two
-gradient kernels read the gradient of the maxima, and give it to where those stood. That costs them a few instructions
-in a hundred, and reads a quarter of what is otherwise written and read again; a pass of its own would take longer on
-every layer of the built-in networks, by the emulator's estimates. What does not depend on each other runs side by side:
-the kernel gradient with the input gradient of a small layer, or with the packing of the weights for a large one.
+Forward the convolution kernels pool where their sums lie in registers. Backward a small layer unpools nothing in
+memory: its gradient kernels read the gradient of the maxima, and give it to where those stood. A wide layer has one
+pass for unpooling and derivative: by the emulator's estimates its products would take 10 us longer for reading maxima,
+8 of them for the input gradient (cifar-cnn's second layer, 128 images), and the pass takes 7.5. What does not depend on
+each other runs side by side: the kernel gradient with the input gradient of a small layer, or with the packing of the
+weights for a large one.
 
 Other windows than 2 x 2 are pooled one operation after the other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
+from cnn.kernels.buffers import empty
 from cnn.kernels.composed import ConvBlock
 from cnn.kernels.cuda import activation as activations
 from cnn.kernels.cuda import conv as convolutions
@@ -87,25 +90,35 @@ def conv_block_backward(
         )
         return
     check_sizes("conv_block_backward", conv.x_shape, conv.y_shape, conv.weight_shape)
-    options = activation, pool is not None, input_activation, deterministic
-    plan = plan_backward(conv, grad_bias is not None, *options, needs_input_gradient=grad_x is not None)
-    x, grad_output, gradient = aligned(x), aligned(grad_output), {"winners": _aligned(argmax), "outputs": _aligned(y)}
+    plan = plan_backward(
+        conv, grad_bias is not None, activation, pool, input_activation, deterministic, grad_x is not None
+    )
+    if plan.before is not None:
+        gradient = empty(conv.y_shape, grad_output.dtype, like=grad_output)
+        if pool is None:
+            getattr(activations, f"{activation}_backward")(grad_output, y, gradient)
+        else:
+            pooling.max_pool_backward(grad_output, argmax, pool, gradient, activation, y)
+        grad_output, argmax, y = gradient, None, None
+    x, grad_output, read = aligned(x), aligned(grad_output), {"winners": _aligned(argmax), "outputs": _aligned(y)}
     calls: list[Call] = []
     for part in plan.inputs:
-        calls += conv_forward.calls(part, conv.batch, grad_output, aligned(weight), grad_x, inputs=x, **gradient)
+        calls += conv_forward.calls(part, conv.batch, grad_output, aligned(weight), grad_x, inputs=x, **read)
     beside = calls.pop(0) if plan.together else None
     if not zeroed:
         conv_kernel_gradient.clear(plan.kernel, grad_weight, grad_bias)
     arrays = x, grad_output, grad_weight, grad_bias
-    run([*conv_kernel_gradient.calls(plan.kernel, conv.batch, *arrays, beside=beside, **gradient), *calls])
+    run([*conv_kernel_gradient.calls(plan.kernel, conv.batch, *arrays, beside=beside, **read), *calls])
 
 
 @dataclass(frozen=True)
 class BackwardPlan:
-    """kernel: of the kernel gradient. inputs: of the phases of the input gradient. together: whether the first launch
+    """before: the pass that makes the gradient of the convolution's sums, where the others do not read it from that of
+    y. kernel: of the kernel gradient. inputs: of the phases of the input gradient. together: whether the first launch
     of those runs beside the first of the kernel gradient.
     """
 
+    before: Launch | None
     kernel: conv_kernel_gradient.Plan
     inputs: tuple[conv_forward.Plan, ...]
     together: bool
@@ -113,36 +126,42 @@ class BackwardPlan:
     @property
     def launches(self) -> list[Launch]:
         """In their order."""
-        kernel, inputs = self.kernel.gradient, [launch for part in self.inputs for launch in part.launches]
-        if self.together:
-            kernel = side_by_side(kernel, inputs.pop(0))
-        return [kernel, *([] if self.kernel.add is None else [self.kernel.add]), *inputs]
+        others = [launch for part in self.inputs for launch in part.launches]
+        kernel = side_by_side(self.kernel.gradient, others.pop(0)) if self.together else self.kernel.gradient
+        return [launch for launch in (self.before, kernel, self.kernel.add, *others) if launch is not None]
 
 
 def plan_backward(
     conv: ConvGeometry,
     bias: bool,
     activation: str | None,
-    pooled: bool,
+    pool: PoolGeometry | None,
     input_activation: str | None,
     deterministic: bool,
-    *,
     needs_input_gradient: bool,
 ) -> BackwardPlan:
+    """For windows of 2 x 2, or none."""
+    pooled, before = pool is not None, None
+    options: dict[str, Any] = {"source_pooled": pooled, "derivative": activation, "target_derivative": input_activation}
+    phases = input_gradient_phases(conv, **options) if needs_input_gradient else []
+    if conv.filters // conv.groups > conv_direct.FEW or not all(map(conv_direct.serves, phases)):
+        if pool is not None:
+            before = pooling.plan_max_pool_backward(pool, activation)
+        elif activation is not None:
+            before = activations.plan(f"{activation}_backward", math.prod(conv.y_shape))
+        pooled, activation = False, None
+        phases = [replace(phase, source_pooled=False, derivative=None) for phase in phases]
     phase = forward_phase(conv, bias, None, pooled=pooled, derivative=activation)
     kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic)
-    if not needs_input_gradient:
-        return BackwardPlan(kernel, (), together=False)
-    phases = input_gradient_phases(
-        conv, source_pooled=pooled, derivative=activation, target_derivative=input_activation
-    )
+    if not phases:
+        return BackwardPlan(before, kernel, (), together=False)
     threads = kernel.gradient.block[0]
     first, *others = phases
     small = conv_direct.serves(first) and conv_direct.is_small(first, conv.batch) and threads >= LEAST_THREADS
     packs = not conv_direct.serves(first)
     inputs = [conv_forward.plan(first, conv.batch, threads if small or packs else None)]
     inputs += [conv_forward.plan(phase, conv.batch) for phase in others]
-    return BackwardPlan(kernel, tuple(inputs), together=small or inputs[0].pack is not None)
+    return BackwardPlan(before, kernel, tuple(inputs), together=small or inputs[0].pack is not None)
 
 
 def _aligned(array: Any | None) -> Any | None:

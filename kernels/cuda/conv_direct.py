@@ -113,7 +113,7 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
     PLANE = (H // 2) * (W // 2) if POOLED else H * W
     # What the two pixels of a row meet: where it is the same values, one tap apart, they are read once.
     ROW = TAPS_RIGHT + 1 if WALKS else 2 * TAPS_RIGHT
-    VALUES = max(2 * ROW, 1)
+    VALUES, BELOW = max(2 * ROW, 1), max(ROW, 1)
     APART = 1 if WALKS else TAPS_RIGHT
     # A row is read by pairs of its columns, each at a multiple of 8 bytes; or of windows, which lie on such pairs.
     PAIRED, ODD_W = WALKS and W % 2 == 0, LOW_W % 2
@@ -121,8 +121,8 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
     derive, write = derivative(phase.derivative), square_writer(phase)
 
     @device
-    def load_row(source, winners, outputs, start, left, h, fresh, gradients, winner, values, first):
-        """values[first .. first + ROW - 1]: what the pixels meet in row h of the source, from position left on."""
+    def load_row(source, winners, outputs, start, left, h, fresh, gradients, winner, values):
+        """values[0 .. ROW - 1]: what the pixels meet in row h of the source, from position left on."""
         # Positions are signed, since a row may begin before the array: constants then become part of the load.
         if POOLED:
             if fresh:
@@ -142,7 +142,7 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
             element = int32(h * uint32(W) + left)
             for c in range(ROW):
                 t = (ODD_W + c) // 2
-                values[first + c] = unpooled(gradients[t], int32(winner[t] - element), int32(c))
+                values[c] = unpooled(gradients[t], int32(winner[t] - element), int32(c))
         else:
             at = int32(start + h * uint32(W) + left)
             there = left if h < uint32(H) else uint32(0x40000000)
@@ -156,9 +156,9 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
                             d, e = load2(outputs, at + c)
                             a, b = derive(a, d), derive(b, e)
                     if c >= 0:
-                        values[first + c] = a
+                        values[c] = a
                     if c + 1 < ROW:
-                        values[first + c + 1] = b
+                        values[c + 1] = b
             else:
                 for c in range(ROW):
                     offset = c if WALKS else c // TAPS_RIGHT * W_STRIDE + c % TAPS_RIGHT * RIGHT
@@ -167,14 +167,15 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
                         value = source[at + offset]
                         if DERIVED:
                             value = derive(value, outputs[at + offset])
-                    values[first + c] = value
+                    values[c] = value
 
     @device
     def conv_direct(block, arguments):
         source, winners, outputs, weight, bias, inputs, target, places, images = arguments
         shared = cuda.shared.array(SHARED, float32, alignment=ALIGNMENT)  # weights, and in the end sums of the parts
         sums = cuda.local.array(SUMS, float32)
-        values = cuda.local.array(VALUES, float32)  # of two rows
+        values = cuda.local.array(VALUES, float32)  # of two rows, from the tap that is multiplied on
+        below = cuda.local.array(BELOW, float32)
         gradients = cuda.local.array(PAIRS, float32)
         winner = cuda.local.array(PAIRS, int32)
 
@@ -221,25 +222,29 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
             at = uint32(channel * uint32(TAPS * LINE))
             h = top
             if WALKS:
-                load_row(source, winners, outputs, start, left, h, True, gradients, winner, values, ROW)
+                load_row(source, winners, outputs, start, left, h, True, gradients, winner, below)
             for _a in range(TAPS_DOWN):
-                if WALKS:
-                    for c in range(ROW):
-                        values[c] = values[ROW + c]
-                else:
-                    load_row(source, winners, outputs, start, left, h, True, gradients, winner, values, 0)
-                below = uint32(h + uint32(H_STRIDE))
-                fresh = (below & uint32(1)) == uint32(0)
-                load_row(source, winners, outputs, start, left, below, fresh, gradients, winner, values, ROW)
-                for b in range(TAPS_RIGHT):
+                if not WALKS:
+                    load_row(source, winners, outputs, start, left, h, True, gradients, winner, below)
+                for c in range(ROW):
+                    values[c] = below[c]
+                next_row = uint32(h + uint32(H_STRIDE))
+                fresh = (next_row & uint32(1)) == uint32(0)
+                load_row(source, winners, outputs, start, left, next_row, fresh, gradients, winner, below)
+                for c in range(ROW):
+                    values[ROW + c] = below[c]
+                for _b in range(TAPS_RIGHT):
                     for run in range(LINE // 4):
                         weights = load4(shared, at)
                         at = uint32(at + uint32(4))
                         for q in range(4):
                             if run * 4 + q < FILTERS:
                                 for o in range(4):
-                                    value = values[o // 2 * ROW + o % 2 * APART + b]
-                                    sums[(run * 4 + q) * 4 + o] += weights[q] * value
+                                    sums[(run * 4 + q) * 4 + o] += weights[q] * values[o // 2 * ROW + o % 2 * APART]
+                    # The next tap's values move up: not every compiler unrolls this loop, and values[_b] would then be
+                    # in memory.
+                    for c in range(2 * ROW - 1):
+                        values[c] = values[c + 1]
                 h = uint32(h + uint32(DOWN))
             channel = uint32(channel + uint32(PARTS))
 

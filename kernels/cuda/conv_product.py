@@ -16,8 +16,8 @@ from functools import cache
 
 from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
-from cnn.kernels.cuda.conv_result import derivative, writer
-from cnn.kernels.cuda.conv_windows import positions, unpooled
+from cnn.kernels.cuda.conv_result import writer
+from cnn.kernels.cuda.conv_windows import positions
 from cnn.kernels.cuda.intrinsics import load4, store4
 from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.cuda.side_by_side import alone
@@ -44,7 +44,8 @@ class Tile:
 def plan(phase: ConvPhase, images: int, tile: Tile) -> Launch:
     """Arguments: source, winners, outputs, packed weights, bias, inputs, target, places, images.
 
-    See `conv_forward.run_phase` for what they are.
+    See `conv_forward.arguments` for what they are. The sources are read as they are: winners and outputs stand for
+    nothing.
     """
     row_tiles = -(-phase.targets // tile.rows)
     columns = -(-images * phase.pixels // tile.columns)
@@ -93,33 +94,25 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
     WHOLE_CHUNKS, WHOLE_ROWS = phase.sources % DEPTH == 0, phase.targets % ROWS == 0
     SOURCES, TARGETS, GROUPS, ROW_TILES = phase.sources, phase.targets, phase.groups, -(-phase.targets // ROWS)
     ALL_ROW_TILES = GROUPS * ROW_TILES
-    PIXELS, W = phase.pixels, phase.source_size[1]
-    POOLED, DERIVED = phase.source_pooled, phase.derivative is not None
-    # Of the plane that is read, and up to where its elements are covered.
-    LINE, SHIFT = (W // 2, 1) if POOLED else (W, 0)
-    COVERED_H, COVERED_W = ((size // 2 * 2 if POOLED else size) for size in phase.source_size)
-    PLANE = phase.source_size[0] // 2 * LINE if POOLED else phase.source_size[0] * W
+    PIXELS, (H, W) = phase.pixels, phase.source_size
+    PLANE = H * W
     # Positions before the source wrap around to huge ones: one comparison tests both ends.
     H_START, H_STRIDE, W_START, W_STRIDE = (
         number % 2**32 for number in (vertical.start, vertical.stride, horizontal.start, horizontal.stride)
     )
     DOWN, RIGHT, TAPS_RIGHT = vertical.shift % 2**32, horizontal.shift % 2**32, horizontal.taps
     BIAS = phase.bias
-    WINNERS, OUTPUTS = (OWN_VALUES if POOLED else 1), (OWN_VALUES if DERIVED else 1)
-    position, write, derive = positions(phase, phase.pooled), writer(phase), derivative(phase.derivative)
+    position, write = positions(phase, phase.pooled), writer(phase)
 
     @device
     def conv_product(block, arguments):
-        source, winners, outputs, weights, bias, inputs, target, places, images = arguments
+        source, _winners, _outputs, weights, bias, inputs, target, places, images = arguments
         shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # two halves, of weights and then source each
         sums = cuda.local.array(SUMS, float32)
         top = cuda.local.array(OWN, uint32)
         left = cuda.local.array(OWN, uint32)
         base = cuda.local.array(OWN, uint32)
-        element = cuda.local.array(OWN, int32)
         values = cuda.local.array(OWN_VALUES, float32)
-        winner = cuda.local.array(WINNERS, int32)
-        output = cuda.local.array(OUTPUTS, float32)
         quads = cuda.local.array(QUAD_VALUES, float32)
 
         pixels = uint32(images * uint32(PIXELS))
@@ -155,25 +148,13 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
                 # Bring the next step into registers; the product below hides how long that takes.
                 for o in range(OWN):
                     h, w = uint32(top[o] + down), uint32(left[o] + right)
-                    inside = h < uint32(COVERED_H) and w < uint32(COVERED_W)
-                    at = uint32(base[o] + (h >> uint32(SHIFT)) * uint32(LINE) + (w >> uint32(SHIFT)))
-                    at = uint32(at + chunk * uint32(DEPTH * PLANE))
-                    element[o] = int32(h * uint32(W) + w)
+                    inside = h < uint32(H) and w < uint32(W)
+                    at = uint32(base[o] + h * uint32(W) + w + chunk * uint32(DEPTH * PLANE))
                     for k in range(DEPTH):
-                        # What is read now is looked at only after the product: a load takes long.
-                        value = factor = float32(0)
-                        best = int32(0)
+                        value = float32(0)
                         if inside and (WHOLE_CHUNKS or chunk * uint32(DEPTH) + uint32(k) < uint32(SOURCES)):
                             value = source[at + uint32(k * PLANE)]
-                            if POOLED:
-                                best = winners[at + uint32(k * PLANE)]
-                            if DERIVED:
-                                factor = outputs[at + uint32(k * PLANE)]
                         values[o * DEPTH + k] = value
-                        if POOLED:
-                            winner[o * DEPTH + k] = best
-                        if DERIVED:
-                            output[o * DEPTH + k] = factor
                 for q in range(QUADS):
                     if uint32(quad + uint32(q * THREADS * 4)) < uint32(TILE_WEIGHTS):
                         e, f, g, h = load4(weights, weight_at + uint32(q * THREADS * 4))
@@ -209,12 +190,7 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
                 at = uint32(free + uint32(DEPTH * ROWS) + thread)
                 for o in range(OWN):
                     for k in range(DEPTH):
-                        value = values[o * DEPTH + k]
-                        if DERIVED:
-                            value = derive(value, output[o * DEPTH + k])
-                        if POOLED:
-                            value = unpooled(value, winner[o * DEPTH + k], element[o])
-                        shared[at + uint32(k * COLUMNS + o * THREADS)] = value
+                        shared[at + uint32(k * COLUMNS + o * THREADS)] = values[o * DEPTH + k]
                 for q in range(QUADS):
                     if uint32(quad + uint32(q * THREADS * 4)) < uint32(TILE_WEIGHTS):
                         at = uint32(free + quad) + uint32(q * THREADS * 4)
@@ -237,11 +213,11 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
                         e = (run * 4 + r) * SIDE + side * 4
                         write(target, places, inputs, sums, e, shift, channel, first, pixels)
 
-    real, whole = pointer(float32), pointer(int32)
+    real = pointer(float32)
     return alone(
         "conv_product",
         conv_product,
-        (real, whole if POOLED else real, *(real,) * 5, whole if phase.pooled else real, uint32),
+        (*(real,) * 7, pointer(int32) if phase.pooled else real, uint32),
         THREADS,
         {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH, "side": SIDE},
     )

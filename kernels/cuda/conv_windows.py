@@ -12,7 +12,6 @@ from typing import Any
 
 from cnn.kernels.cuda.compiler import device, float32, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
-from cnn.kernels.cuda.pool import wins
 from cnn.kernels.geometry import PoolGeometry
 
 
@@ -37,6 +36,12 @@ def positions(phase: ConvPhase, by_windows: bool) -> Any:
         return i, uint32(uint32(window % uint32(WINDOWS) << uint32(1)) + (pixel & uint32(1)))
 
     return of_place if by_windows else of_pixel
+
+
+@device
+def wins(candidate, value):
+    """Over the greatest value before it: the first of equals stays, and NaN, the first one, beats numbers."""
+    return candidate > value or (candidate != candidate and value == value)
 
 
 @device

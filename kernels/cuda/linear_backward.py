@@ -142,12 +142,12 @@ def _kernel(
                         if uint32(t) < there:
                             value = b[start + uint32(t * C + v * GAP)]
                         line[t * 4 + v] = value
-            for t in range(TERMS):
-                for r in range(ROWS):
-                    for v in range(4):
+            for r in range(ROWS):
+                for v in range(4):
+                    for t in range(TERMS):
                         sums[r * 4 + v] += values[r * TERMS + t] * line[t * 4 + v]
-                    if BIAS:
-                        bias_sums[r] += values[r * TERMS + t]
+                for t in range(TERMS if BIAS else 0):
+                    bias_sums[r] += values[r * TERMS + t]
             step = uint32(step + uint32(1))
 
         if SLICES > 1:
@@ -235,8 +235,13 @@ def _fetch(filters: int, activation: str | None, *, terms_are_images: bool) -> A
                         e = float32(0)
                         if uint32(i) < there:
                             e = grad_output[start + uint32(i * K + f + v)]
-                            if ACTIVATED:
-                                e = derivative(scale * e, y[start + uint32(i * K + f + v)])
                         values[i * IMAGE_GAP + (f + v) * FILTER_GAP] = e
+                # A loop of its own: with both in one, compilers find it too long to unroll, and put `values` in memory.
+                for v in range(4 if ACTIVATED else 0):
+                    there = left if uint32(filter_ + uint32(f + v)) < uint32(K) else uint32(0)
+                    for i in range(IMAGES):
+                        if uint32(i) < there:
+                            to = i * IMAGE_GAP + (f + v) * FILTER_GAP
+                            values[to] = derivative(scale * values[to], y[start + uint32(i * K + f + v)])
 
     return fetch

@@ -54,7 +54,7 @@ def plan_linear_forward(
 ) -> Launch:
     """Arguments: x, weight, bias, y, images; where y is `dropped`, too, those of `dropout.arguments`."""
     tile = tile or choose_tile(channels)
-    grid = -(-filters // EDGE), -(-images // EDGE)
+    grid = -(-images // EDGE), -(-filters // EDGE)
     return Launch(_kernel(channels, filters, bias, activation, dropped, tile), grid, (tile.slices * WARP,))
 
 
@@ -108,8 +108,8 @@ def _kernel(channels: int, filters: int, has_bias: bool, activation: str | None,
         thread = uint32(cuda.threadIdx.x)
         slice_, lane = uint32(thread // uint32(WARP)), uint32(thread % uint32(WARP))
         square, place = uint32(lane // uint32(LANES)), uint32(lane % uint32(LANES))
-        first_image = uint32(uint32(cuda.blockIdx.y) * uint32(EDGE))
-        first_filter = uint32(uint32(cuda.blockIdx.x) * uint32(EDGE))
+        first_image = uint32(uint32(cuda.blockIdx.x) * uint32(EDGE))
+        first_filter = uint32(uint32(cuda.blockIdx.y) * uint32(EDGE))
         row = uint32(square // uint32(ACROSS) * uint32(SIDE))
         column = uint32(square % uint32(ACROSS) * uint32(SIDE))
         image, filter_ = uint32(first_image + row), uint32(first_filter + column)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, int32, pointer, uint32
+from cnn.kernels.cuda.conv_result import derivative
+from cnn.kernels.cuda.conv_windows import wins
 from cnn.kernels.cuda.launch import Launch, contiguous
 from cnn.kernels.cuda.reduce import WARP, warp_sum
 from cnn.kernels.geometry import PoolGeometry
@@ -31,10 +33,17 @@ def max_pool_forward(x: Any, geometry: PoolGeometry, out: Any, argmax: Any) -> N
     plan_max_pool_forward(geometry)(contiguous(x), out, argmax, _planes(geometry))
 
 
-def max_pool_backward(grad_output: Any, argmax: Any, geometry: PoolGeometry, out: Any) -> None:
-    """What argmax holds is compared with, and never an address: an element outside the windows adds to nothing."""
+def max_pool_backward(
+    grad_output: Any, argmax: Any, geometry: PoolGeometry, out: Any, activation: str | None = None, y: Any = None
+) -> None:
+    """What argmax holds is compared with, and never an address: an element outside the windows adds to nothing.
+
+    activation: before the pooling, whose output y is; grad_output is then multiplied with its derivative.
+    """
     argmax = contiguous(argmax if argmax.dtype == np.int32 else argmax.astype(np.int32))
-    plan_max_pool_backward(geometry)(contiguous(grad_output), argmax, out, _planes(geometry))
+    grad_output = contiguous(grad_output)
+    y = grad_output if y is None else contiguous(y)  # an address that is not used without an activation
+    plan_max_pool_backward(geometry, activation)(grad_output, argmax, y, out, _planes(geometry))
 
 
 def avg_pool_forward(x: Any, geometry: PoolGeometry, count_include_pad: bool, out: Any) -> None:
@@ -51,8 +60,8 @@ def plan_max_pool_forward(geometry: PoolGeometry) -> Launch:
 
 
 @cache
-def plan_max_pool_backward(geometry: PoolGeometry) -> Launch:
-    return _launch(_max_pool_gradient(_plane(geometry)), np.prod(geometry.x_shape))
+def plan_max_pool_backward(geometry: PoolGeometry, activation: str | None = None) -> Launch:
+    return _launch(_max_pool_gradient(_plane(geometry), activation), np.prod(geometry.x_shape))
 
 
 @cache
@@ -143,12 +152,13 @@ def _max_pool(plane: PoolGeometry) -> Kernel:
 
 
 @cache
-def _max_pool_gradient(plane: PoolGeometry) -> Kernel:
+def _max_pool_gradient(plane: PoolGeometry, activation: str | None) -> Kernel:
     (height, width), (out_height, out_width) = plane.input, plane.output
     (down, right), ((above, _), (left, _)) = plane.stride, plane.padding
     tall, wide = _covering(plane)
+    derive, derived = derivative(activation), activation is not None
 
-    def max_pool_gradient(grad_output, argmax, grad_x, planes):
+    def max_pool_gradient(grad_output, argmax, y, grad_x, planes):
         # A thread owns an element of the input.
         i = uint32(uint32(cuda.blockIdx.x) * uint32(THREADS) + uint32(cuda.threadIdx.x))
         if i >= uint32(planes * uint32(height * width)):
@@ -169,12 +179,12 @@ def _max_pool_gradient(plane: PoolGeometry) -> Kernel:
                 if p < uint32(out_height) and q < uint32(out_width):
                     at = uint32(start + uint32(p * uint32(out_width)) + q)
                     if argmax[at] == here:
-                        total += grad_output[at]
+                        total += derive(grad_output[at], y[at] if derived else float32(0))
                 k = uint32(k + uint32(1))
             j = uint32(j + uint32(1))
         grad_x[i] = total
 
-    return Kernel("max_pool_backward", max_pool_gradient, (REAL, INTEGER, REAL, uint32), THREADS)
+    return Kernel("max_pool_backward", max_pool_gradient, (REAL, INTEGER, REAL, REAL, uint32), THREADS)
 
 
 @cache
@@ -271,12 +281,6 @@ def _counted(plane: PoolGeometry, count_include_pad: bool) -> list[tuple[int, in
         (0, before + size + after) if count_include_pad else (before, before + size)
         for size, (before, after) in zip(plane.input, plane.padding, strict=True)
     ]
-
-
-@device
-def wins(candidate, value):
-    """Over the greatest value before it: the first of equals stays, and NaN, the first one, beats numbers."""
-    return candidate > value or (candidate != candidate and value == value)
 
 
 @device

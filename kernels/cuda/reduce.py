@@ -1,7 +1,8 @@
 """Sums and maxima over the 32 lanes of a warp, and sums over a block, without atomics: the same bits in every run.
 
 A butterfly: at distance 16, 8, ... 1 each lane takes in what its partner holds. All lanes end with the same bits, since
-both partners add the same two numbers. Blocks are one-dimensional and hold whole warps, all of which come along.
+both partners add the same two numbers. Where many values are to be added up, `scattered_sums` halves them on the way
+instead: each lane ends with some of the sums. Blocks are one-dimensional and hold whole warps, all of which come along.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ LAUNCHES: dict[str, Launch] = {
     "forward, dropped": plan_linear_forward(64, 4096, 128, True, "relu", dropped=True),
     "forward, odd": plan_linear_forward(64, 401, 121, False, None),
     "backward": plan_linear_backward(64, 400, 120, True, None, "relu", True),
+    "backward, no bias": plan_linear_backward(64, 400, 120, False, None, "relu", True),
     "backward, long": plan_linear_backward(64, 9216, 128, True, "tanh", "sigmoid", True),
     "backward, odd": plan_linear_backward(64, 401, 121, False, "relu", None, True),
 }
@@ -42,7 +43,7 @@ def test_no_spill_no_double_no_local_memory_no_atomics(sm: int) -> None:
 @pytest.mark.parametrize("sm", TARGETS)
 def test_registers_leave_room_for_blocks(sm: int) -> None:
     for name, launch in LAUNCHES.items():
-        blocks = 2 if name in ("forward", "forward, odd", "backward") else 1
+        blocks = 2 if name in ("forward", "forward, odd", "backward", "backward, no bias") else 1
         assert code(name, sm)[0].registers <= 65_536 // launch.block[0] // blocks, name
 
 
@@ -76,6 +77,7 @@ def test_a_batch_more_is_another_grid_of_the_same_kernel() -> None:
         one, two = (plan(images, 400, 120, *options) for images in (64, 96))
         assert one.kernel is two.kernel
         assert one.grid != two.grid
+    assert plan_linear_forward(2**24, 4, 10, True, None).grid == (2**21, 2)  # the second may be 65,535 at most
 
 
 def test_a_reduction_is_cut_while_that_fills_multiprocessors() -> None:

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.gpu
 LENET5 = [(64, 400, 120), (64, 120, 84), (64, 84, 10)]
 WIDE = [(64, 9216, 128), (128, 4096, 128), (128, 128, 10)]
 EDGES = [(0, 3, 2), (1, 1, 1), (3, 0, 5), (7, 127, 9), (8, 128, 8), (9, 129, 7), (33, 1001, 65), (17, 1024, 12)]
-ACTIVATIONS = [None, "relu", "sigmoid", "tanh"]
 
 
 def forward(size: tuple[int, int, int], make: Any, **options: Any) -> dict[str, Any]:
@@ -48,9 +47,8 @@ def test_integers_exactly(size: tuple[int, int, int]) -> None:
     check_parity("linear_backward", backward(size, integers, **options), "grad_weight", "grad_bias")
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("size", [LENET5[1], (33, 37, 9)], ids=str)
-def test_both_ways(size: tuple[int, int, int], activation: str | None) -> None:
+@pytest.mark.parametrize(("size", "activation"), [(LENET5[1], "sigmoid"), ((33, 37, 9), "tanh")], ids=str)
+def test_other_activations(size: tuple[int, int, int], activation: str | None) -> None:
     check_parity("linear_forward", forward(size, uniform, activation=activation), length=1024)
     options = {"activation": activation, "input_activation": activation}
     check_parity("linear_backward", backward(size, uniform, **options), "grad_weight", "grad_bias", length=256)
@@ -64,8 +62,7 @@ def test_what_is_not_there_is_left_out() -> None:
     check_parity("linear_backward", {**given, "grad_bias": None}, "grad_weight")
 
 
-@pytest.mark.parametrize("side", [4, 8])
-@pytest.mark.parametrize("slices", [1, 3, 8])
+@pytest.mark.parametrize(("side", "slices"), [(4, 1), (4, 16), (8, 3)])
 def test_every_way_to_cut_a_dot_product(side: int, slices: int) -> None:
     x, weight, bias = (to_device(integers(*shape)) for shape in ((11, 500), (13, 500), (13,)))
     y = to_device(np.full((11, 13), np.nan, np.float32))

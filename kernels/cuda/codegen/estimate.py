@@ -53,21 +53,24 @@ class Estimate:
 
 def estimates_of(suite: str) -> Iterator[Estimate]:
     """Of the convolution passes of a training step, with what is computed along; each as a launch of its own, also
-    where two are one. Raises `BackendError` without ptxsim.
+    where two are one. A pass before both gradients is in neither. Raises `BackendError` without ptxsim.
     """
     images = SUITES[suite].batch
     for number, (joined, own, before) in enumerate(convolutions(SUITES[suite])):
-        geometry, pooled = joined.layer.conv(images), joined.pool is not None
-        shape = geometry.y_shape if joined.pool is None else joined.pool.pool(images).y_shape
+        geometry = joined.layer.conv(images)
+        pool = None if joined.pool is None else joined.pool.pool(images)
+        shape = geometry.y_shape if pool is None else pool.y_shape
         x, y, weight, bias = (
             np.ones(size, np.float32) for size in (geometry.x_shape, shape, geometry.weight_shape, geometry.filters)
         )
         places = np.zeros(shape, np.int32)
-        there = forward_phase(geometry, joined.layer.bias, joined.activation, pooled=pooled)
+        there = forward_phase(geometry, joined.layer.bias, joined.activation, pooled=pool is not None)
         plan = conv_forward.plan(there, images)
         passes = {"forward": conv_forward.calls(plan, images, x, weight, y, bias=bias, places=places)}
-        back = plan_backward(geometry, joined.layer.bias, own, pooled, before, False, needs_input_gradient=number > 0)
-        read = {"winners": places, "outputs": y}
+        back = plan_backward(geometry, joined.layer.bias, own, pool, before, False, number > 0)
+        read: dict[str, Any] = {"winners": places, "outputs": y}
+        if back.before is not None:
+            y = np.ones(geometry.y_shape, np.float32)
         if number > 0:
             passes["input gradient"] = [
                 call

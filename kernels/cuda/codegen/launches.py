@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise, repeat
 
 from cnn.kernels.cuda import (
     accuracy,
@@ -207,20 +207,13 @@ def _backward(
     if layer.operation == "conv":
         if joined.dropout is not None and own is not None:
             yield Work(joined.dropout.name, "backward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
-        plan = conv_block.plan_backward(
-            layer.conv(images),
-            layer.bias,
-            own,
-            joined.pool is not None,
-            before,
-            deterministic,
-            needs_input_gradient=needs_input_gradient,
-        )
-        of_kernel = 2 if deterministic else 1
-        for number, launch in enumerate(plan.launches):
-            purpose = "kernel gradient" if number < of_kernel else "input gradient"
-            if number == 0 and plan.together and plan.inputs[0].pack is None:
-                purpose = "both gradients"
+        pooling = None if joined.pool is None else joined.pool.pool(images)
+        options = layer.bias, own, pooling, before, deterministic, needs_input_gradient
+        plan = conv_block.plan_backward(layer.conv(images), *options)
+        purposes = ["unpooling"] * (plan.before is not None)
+        purposes += ["both gradients" if plan.together and plan.inputs[0].pack is None else "kernel gradient"]
+        purposes += ["kernel gradient"] * deterministic
+        for purpose, launch in zip(chain(purposes, repeat("input gradient")), plan.launches, strict=False):
             yield Work(layer.name, purpose, launch)
     elif layer.operation == "linear":
         filters, channels = layer.weight
