@@ -3,7 +3,7 @@
 Forward the convolution kernels pool where their sums lie in registers. Backward a small layer unpools nothing in
 memory: its gradient kernels read the gradient of the maxima, and give it to where those stood. A wide layer has one
 pass for unpooling and derivative: by the emulator's estimates its products would take 10 us longer for reading maxima,
-8 of them for the input gradient (cifar-cnn's second layer, 128 images), and the pass takes 7.5. What does not depend on
+8 of them for the input gradient (cifar-cnn's second layer, 128 images), and the pass takes 6.3. What does not depend on
 each other runs side by side: the kernel gradient with the input gradient of a small layer, or with the packing of the
 weights for a large one.
 
