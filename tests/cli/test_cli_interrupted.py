@@ -47,7 +47,12 @@ def test_a_signal_ends_a_run_with_a_checkpoint(tmp_path: Path, number: int, stat
 
 def test_ctrl_c_before_the_first_step(tmp_path: Path) -> None:
     # The signal may reach another thread first: the main one goes on until it hears of it.
-    lines = ("import os, signal, time", "def net(*_):", " os.kill(os.getpid(), signal.SIGINT)", " while True: time.sleep(0.01)")
+    lines = (
+        "import os, signal, time",
+        "def net(*_):",
+        "    os.kill(os.getpid(), signal.SIGINT)",
+        "    while True: time.sleep(0.01)",
+    )
     (tmp_path / "model.py").write_text("\n".join(lines))
     write_data(tmp_path / "shapes.npz", 60)
     done = run_cnn("train", "--model", "model.py:net", "--data", "shapes.npz", cwd=tmp_path)
