@@ -58,8 +58,10 @@ def choose_tile(phase: ConvPhase, images: int) -> Tile:
         return Tile(16, 32, 4, 4)
     if phase.targets <= 16:
         return Tile(16, 64, 8, 4)
+    # Where a step covers fewer pixels, twice the depth makes up for what each step costs.
+    depth = 16 if phase.sources % 16 == 0 else 8
     wide, narrow = (
-        (Tile(32, 256, 8, 8), Tile(32, 128, 8, 8))
+        (Tile(32, 256, 8, 8), Tile(32, 128, depth, 8))
         if phase.targets <= 32
         else (
             Tile(64, 128, 8, 8),
