@@ -22,8 +22,9 @@ codegen: $(VENV)/dev.installed $(VENV)/cu13.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/codegen tests/runs/test_plan.py $(ARGS)
 
 # Needs an emulator of PTX and a stand-in for CuPy on PYTHONPATH, before the real one; on a GPU: pytest -m gpu.
+emulated: EMULATED ?= tests/gpu tests/ptxsim
 emulated: $(VENV)/dev.installed $(VENV)/cu13.installed
-	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest -n 2 tests/gpu tests/ptxsim $(ARGS)
+	CNN_CUDA_KEEP_PTX=1 $(BIN)/python -m pytest -n 2 $(EMULATED) $(ARGS)
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .
