@@ -27,11 +27,12 @@ class ConvBlock:
         conv: ConvGeometry,
         activation: str | None,
         pool: PoolGeometry | None,
+        precision: str,
         y: Any,
         argmax: Any | None,
     ) -> None:
         z = y if pool is None else empty(conv.y_shape, x.dtype, like=x)
-        self.conv.conv_forward(x, weight, bias, conv, activation, z)
+        self.conv.conv_forward(x, weight, bias, conv, activation, precision, z)
         if pool is not None:
             self.pool.max_pool_forward(z, pool, y, argmax)
 
@@ -47,6 +48,7 @@ class ConvBlock:
         argmax: Any | None,
         input_activation: str | None,
         deterministic: bool,
+        precision: str,
         grad_weight: Any,
         grad_bias: Any | None,
         grad_x: Any | None,
@@ -59,8 +61,8 @@ class ConvBlock:
         if pool is not None:
             pooled, gradient = gradient, empty(conv.y_shape, grad_output.dtype, like=grad_output)
             self.pool.max_pool_backward(pooled, argmax, pool, gradient)
-        self.conv.conv_kernel_gradient(x, gradient, conv, deterministic, grad_weight, grad_bias)
+        self.conv.conv_kernel_gradient(x, gradient, conv, deterministic, precision, grad_weight, grad_bias)
         if grad_x is not None:
-            self.conv.conv_input_gradient(gradient, weight, conv, grad_x)
+            self.conv.conv_input_gradient(gradient, weight, conv, precision, grad_x)
             if input_activation is not None:
                 getattr(self.activation, f"{input_activation}_backward")(grad_x, x, grad_x)

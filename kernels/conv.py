@@ -14,6 +14,7 @@ from cnn.kernels.dispatch import backend_module, check_arrays, check_shape, chec
 from cnn.kernels.errors import ShapeError
 from cnn.kernels.geometry import CROSS_CORRELATION, ConvGeometry
 from cnn.kernels.options import check_choice, check_flag
+from cnn.kernels.precision import FLOAT32, check_precision
 
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh")
 
@@ -29,13 +30,15 @@ def conv_forward(
     groups: int = 1,
     mode: str = CROSS_CORRELATION,
     activation: str | None = None,
+    precision: str = FLOAT32,
     out: Any = None,
 ) -> Any:
     """Convolve x (N, C, *spatial) with weight (K, C/groups, *kernel), add bias (K,), apply the activation.
 
     stride, dilation: an int or one int per dimension. padding: an int, one int or one (before, after) pair per
     dimension, "valid", or "same" (output size = ceil(input / stride), the odd one after). mode: "cross-correlation" or
-    "convolution". activation: None, "relu", "sigmoid" or "tanh". out: overwritten with the result, never read.
+    "convolution". activation: None, "relu", "sigmoid" or "tanh". precision: the least that the factors of the products
+    may have, "float32", "tf32" or "bf16" (see `cnn.kernels.precision`). out: overwritten with the result, never read.
 
     Returns y (N, K, *output) of the dtype of x, float32 or float64. Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
@@ -54,6 +57,7 @@ def conv_forward(
     if bias is not None:
         check_shape(operation, "bias", bias, (geometry.filters,))
     check_choice(operation, "activation", activation, ACTIVATIONS)
+    check_precision(operation, precision)
     module = backend_module(operation, "conv", x, geometry.dimensions)
     return filled(
         operation,
@@ -61,7 +65,7 @@ def conv_forward(
         geometry.y_shape,
         x.dtype,
         (x, weight, bias),
-        lambda y: module.conv_forward(x, weight, bias, geometry, activation, y),
+        lambda y: module.conv_forward(x, weight, bias, geometry, activation, precision, y),
     )
 
 
@@ -76,6 +80,7 @@ def conv_kernel_gradient(
     groups: int = 1,
     mode: str = CROSS_CORRELATION,
     deterministic: bool = False,
+    precision: str = FLOAT32,
     out: Any = None,
     grad_bias: Any = None,
 ) -> Any:
@@ -83,13 +88,14 @@ def conv_kernel_gradient(
 
     x (N, C, *spatial), grad_output (N, K, *output); options as in `conv_forward`. deterministic: the same bits in every
     run, which the CPU backends give in any case. grad_bias: a contiguous array (K,), overwritten with the gradient of
-    the bias, which a GPU sums up in the same pass. Returns grad_weight of `weight_shape` (K, C/groups, *kernel).
-    Raises `ShapeError`, `DTypeError`, `BackendError`.
+    the bias, which a GPU sums up in the same pass, of what was not rounded. Returns grad_weight of `weight_shape`
+    (K, C/groups, *kernel). Raises `ShapeError`, `DTypeError`, `BackendError`.
     """
     operation = "conv_kernel_gradient"
     optional = ("out", "grad_bias")
     check_arrays(operation, optional=optional, x=x, grad_output=grad_output, out=out, grad_bias=grad_bias)
     check_flag(operation, "deterministic", deterministic)
+    check_precision(operation, precision)
     geometry = ConvGeometry.of(
         operation,
         x.shape,
@@ -114,7 +120,7 @@ def conv_kernel_gradient(
         x.dtype,
         (x, grad_output),
         lambda grad_weight: module.conv_kernel_gradient(
-            x, grad_output, geometry, deterministic, grad_weight, grad_bias
+            x, grad_output, geometry, deterministic, precision, grad_weight, grad_bias
         ),
     )
 
@@ -129,6 +135,7 @@ def conv_input_gradient(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     mode: str = CROSS_CORRELATION,
+    precision: str = FLOAT32,
     out: Any = None,
 ) -> Any:
     """Gradient of the input: the full convolution of grad_output with the rotated filter.
@@ -138,6 +145,7 @@ def conv_input_gradient(
     """
     operation = "conv_input_gradient"
     check_arrays(operation, optional=("out",), grad_output=grad_output, weight=weight, out=out)
+    check_precision(operation, precision)
     geometry = ConvGeometry.of(
         operation,
         input_shape,
@@ -156,7 +164,7 @@ def conv_input_gradient(
         geometry.x_shape,
         grad_output.dtype,
         (grad_output, weight),
-        lambda grad_x: module.conv_input_gradient(grad_output, weight, geometry, grad_x),
+        lambda grad_x: module.conv_input_gradient(grad_output, weight, geometry, precision, grad_x),
     )
 
 

@@ -24,6 +24,7 @@ from cnn.kernels.geometry import CROSS_CORRELATION, ConvGeometry, PoolGeometry
 from cnn.kernels.gradients import check_activation, check_gradients
 from cnn.kernels.options import check_choice, check_flag
 from cnn.kernels.pool import check_argmax
+from cnn.kernels.precision import FLOAT32, check_precision
 
 
 def conv_block_forward(
@@ -38,6 +39,7 @@ def conv_block_forward(
     mode: str = CROSS_CORRELATION,
     activation: str | None = None,
     window: int | Sequence[int] | None = None,
+    precision: str = FLOAT32,
 ) -> tuple[Any, Any]:
     """`conv_forward` and then, with a window, `max_pool_forward`: (y, argmax), argmax None without a window.
 
@@ -52,10 +54,11 @@ def conv_block_forward(
     if bias is not None:
         check_shape(operation, "bias", bias, (conv.filters,))
     check_choice(operation, "activation", activation, ACTIVATIONS)
+    check_precision(operation, precision)
     module = backend_module(operation, "conv_block", x, conv.dimensions)
     y = empty(conv.y_shape if pool is None else pool.y_shape, x.dtype, like=x)
     argmax = None if pool is None else empty(pool.y_shape, np.int32, like=x)
-    module.conv_block_forward(x, weight, bias, conv, activation, pool, y, argmax)
+    module.conv_block_forward(x, weight, bias, conv, activation, pool, precision, y, argmax)
     return y, argmax
 
 
@@ -78,6 +81,7 @@ def conv_block_backward(
     input_activation: str | None = None,
     needs_input_gradient: bool = True,
     deterministic: bool = False,
+    precision: str = FLOAT32,
     zeroed: bool = False,
 ) -> Any:
     """All gradients of `conv_block_forward`, from that of y, grad_output.
@@ -85,8 +89,8 @@ def conv_block_backward(
     grad_weight (K, C/groups, *kernel) and grad_bias (K,): contiguous, overwritten. Options, window and argmax: those of
     the forward pass. activation, y: what it used and returned; left out where grad_output is the gradient from before
     the activation. input_activation: the one that x came out of; grad_x is then the gradient from before it.
-    deterministic: as in `conv_kernel_gradient`. zeroed: the caller has filled grad_weight and grad_bias with zeros,
-    which spares a GPU doing so. Returns grad_x (N, C, *spatial), or None where it is not needed.
+    deterministic, precision: as in `conv_kernel_gradient`. zeroed: the caller has filled grad_weight and grad_bias with
+    zeros, which spares a GPU doing so. Returns grad_x (N, C, *spatial), or None where it is not needed.
     Raises `ShapeError` (also for an argmax outside the plane, which adds to nothing on a GPU), `DTypeError`,
     `BackendError`.
     """
@@ -101,6 +105,7 @@ def conv_block_backward(
     check_activation(operation, activation, y, y_shape, input_activation)
     _check_argmax(operation, argmax, grad_output, pool)
     check_flag(operation, "deterministic", deterministic)
+    check_precision(operation, precision)
     check_flag(operation, "zeroed", zeroed)
     check_gradients(operation, conv.weight_shape, arrays, (x, weight, grad_output, y))
     module = backend_module(operation, "conv_block", x, conv.dimensions)
@@ -118,6 +123,7 @@ def conv_block_backward(
         argmax,
         input_activation,
         bool(deterministic),
+        precision,
         grad_weight,
         grad_bias,
         grad_x,

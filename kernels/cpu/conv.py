@@ -6,6 +6,7 @@
     conv_winograd    channels in lanes, a third of the multiplications: 3x3, stride 1, 16 channels or more
 
 The choice depends on the sizes alone, and so do the bits of a result: not on the number of threads, nor on the run.
+Every way computes in float32, whatever the precision.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def conv_forward(
     bias: Array | None,
     geometry: ConvGeometry,
     activation: str | None,
+    _precision: str,
     out: Array,
     pool: PoolGeometry | None = None,
     argmax: Array | None = None,
@@ -74,6 +76,7 @@ def conv_input_gradient(
     grad_output: Array,
     weight: Array,
     geometry: ConvGeometry,
+    _precision: str,
     out: Array,
     pool: PoolGeometry | None = None,
     argmax: Array | None = None,
@@ -91,6 +94,7 @@ def conv_kernel_gradient(
     grad_output: Array,
     geometry: ConvGeometry,
     deterministic: bool,
+    _precision: str,
     out: Array,
     grad_bias: Array | None,
     pool: PoolGeometry | None = None,

@@ -29,13 +29,14 @@ def conv_block_forward(
     conv: ConvGeometry,
     activation: str | None,
     pool: PoolGeometry | None,
+    precision: str,
     y: Array,
     argmax: Array | None,
 ) -> None:
     if pool is None or activation in (None, "relu"):
-        convolutions.conv_forward(x, weight, bias, conv, activation, y, pool, argmax)
+        convolutions.conv_forward(x, weight, bias, conv, activation, precision, y, pool, argmax)
     else:
-        _one_after_the_other.forward(x, weight, bias, conv, activation, pool, y, argmax)
+        _one_after_the_other.forward(x, weight, bias, conv, activation, pool, precision, y, argmax)
 
 
 def conv_block_backward(
@@ -49,6 +50,7 @@ def conv_block_backward(
     argmax: Array | None,
     input_activation: str | None,
     deterministic: bool,
+    precision: str,
     grad_weight: Array,
     grad_bias: Array | None,
     grad_x: Array | None,
@@ -58,9 +60,10 @@ def conv_block_backward(
     if activation is not None:
         gradient = empty(grad_output.shape, np.float32)
         getattr(activations, f"{activation}_backward")(grad_output, y, gradient)
-    convolutions.conv_kernel_gradient(x, gradient, conv, deterministic, grad_weight, grad_bias, pool, argmax)
+    options = deterministic, precision
+    convolutions.conv_kernel_gradient(x, gradient, conv, *options, grad_weight, grad_bias, pool, argmax)
     if grad_x is not None:
         gate = x if input_activation == "relu" else None
-        convolutions.conv_input_gradient(gradient, weight, conv, grad_x, pool, argmax, gate)
+        convolutions.conv_input_gradient(gradient, weight, conv, precision, grad_x, pool, argmax, gate)
         if input_activation is not None and gate is None:
             getattr(activations, f"{input_activation}_backward")(grad_x, x, grad_x)

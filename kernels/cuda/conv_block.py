@@ -27,7 +27,9 @@ from cnn.kernels.cuda.conv_phase import check_sizes, forward_phase, input_gradie
 from cnn.kernels.cuda.conv_windows import is_fused
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
 from cnn.kernels.cuda.side_by_side import side_by_side
+from cnn.kernels.cuda.tensor import served
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
+from cnn.kernels.precision import FLOAT32
 
 # Of blocks in which warps divide the channels of a small layer: fewer take too long.
 LEAST_THREADS = 32 if SIMULATED else 128
@@ -42,15 +44,16 @@ def conv_block_forward(
     conv: ConvGeometry,
     activation: str | None,
     pool: PoolGeometry | None,
+    precision: str,
     y: Any,
     argmax: Any | None,
 ) -> None:
     if pool is not None and not is_fused(pool):
-        _composed.forward(x, weight, bias, conv, activation, pool, y, argmax)
+        _composed.forward(x, weight, bias, conv, activation, pool, precision, y, argmax)
         return
     check_sizes("conv_block_forward", conv.x_shape, conv.y_shape, conv.weight_shape)
     phase = forward_phase(conv, bias is not None, activation, pooled=pool is not None)
-    plan = conv_forward.plan(phase, conv.batch)
+    plan = conv_forward.plan(phase, conv.batch, precision=served(precision))
     others = {"bias": _aligned(bias), "places": argmax}
     run(conv_forward.calls(plan, conv.batch, aligned(x), aligned(weight), y, **others))
 
@@ -66,6 +69,7 @@ def conv_block_backward(
     argmax: Any | None,
     input_activation: str | None,
     deterministic: bool,
+    precision: str,
     grad_weight: Any,
     grad_bias: Any | None,
     grad_x: Any | None,
@@ -83,6 +87,7 @@ def conv_block_backward(
             argmax,
             input_activation,
             deterministic,
+            precision,
             grad_weight,
             grad_bias,
             grad_x,
@@ -90,9 +95,8 @@ def conv_block_backward(
         )
         return
     check_sizes("conv_block_backward", conv.x_shape, conv.y_shape, conv.weight_shape)
-    plan = plan_backward(
-        conv, grad_bias is not None, activation, pool, input_activation, deterministic, grad_x is not None
-    )
+    options = activation, pool, input_activation, deterministic
+    plan = plan_backward(conv, grad_bias is not None, *options, grad_x is not None, served(precision))
     if plan.before is not None:
         gradient = empty(conv.y_shape, grad_output.dtype, like=grad_output)
         if pool is None:
@@ -139,8 +143,9 @@ def plan_backward(
     input_activation: str | None,
     deterministic: bool,
     needs_input_gradient: bool,
+    precision: str = FLOAT32,
 ) -> BackwardPlan:
-    """For windows of 2 x 2, or none."""
+    """For windows of 2 x 2, or none. precision: one that the GPU serves."""
     pooled, before = pool is not None, None
     options: dict[str, Any] = {"source_pooled": pooled, "derivative": activation, "target_derivative": input_activation}
     phases = input_gradient_phases(conv, **options) if needs_input_gradient else []
@@ -152,15 +157,15 @@ def plan_backward(
         pooled, activation = False, None
         phases = [replace(phase, source_pooled=False, derivative=None) for phase in phases]
     phase = forward_phase(conv, bias, None, pooled=pooled, derivative=activation)
-    kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic)
+    kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic, precision=precision)
     if not phases:
         return BackwardPlan(before, kernel, (), together=False)
     threads = kernel.gradient.block[0]
     first, *others = phases
     small = conv_direct.serves(first) and conv_direct.is_small(first, conv.batch) and threads >= LEAST_THREADS
     packs = not conv_direct.serves(first)
-    inputs = [conv_forward.plan(first, conv.batch, threads if small or packs else None)]
-    inputs += [conv_forward.plan(phase, conv.batch) for phase in others]
+    inputs = [conv_forward.plan(first, conv.batch, threads if small or packs else None, precision)]
+    inputs += [conv_forward.plan(phase, conv.batch, precision=precision) for phase in others]
     return BackwardPlan(before, kernel, tuple(inputs), together=small or inputs[0].pack is not None)
 
 

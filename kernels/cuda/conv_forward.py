@@ -1,4 +1,6 @@
-"""The forward convolution: a direct kernel for few channels, else the implicit matrix product."""
+"""The forward convolution: a direct kernel for few channels, else the implicit matrix product, on tensor cores where
+the precision lets them.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels import buffers
-from cnn.kernels.cuda import conv_direct, conv_pack, conv_product
+from cnn.kernels.cuda import conv_direct, conv_pack, conv_product, conv_tensor, conv_tensor_pack, conv_tensor_tile
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
 from cnn.kernels.cuda.launch import Call, Launch, aligned, aligned_result, run
+from cnn.kernels.cuda.tensor import served
 from cnn.kernels.geometry import ConvGeometry
+from cnn.kernels.precision import FLOAT32
 
 PACK_THREADS = 128
 
@@ -33,21 +37,32 @@ class Plan:
 
 
 def conv_forward(
-    x: Any, weight: Any, bias: Any | None, geometry: ConvGeometry, activation: str | None, out: Any
+    x: Any,
+    weight: Any,
+    bias: Any | None,
+    geometry: ConvGeometry,
+    activation: str | None,
+    precision: str,
+    out: Any,
 ) -> None:
     check_sizes("conv_forward", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    plan_ = plan(forward_phase(geometry, bias is not None, activation), geometry.batch)
+    phase = forward_phase(geometry, bias is not None, activation)
+    plan_ = plan(phase, geometry.batch, precision=served(precision))
     bias = None if bias is None else aligned(bias)
     with aligned_result(out) as y:
         run(calls(plan_, geometry.batch, aligned(x), aligned(weight), y, bias=bias))
 
 
-def plan(phase: ConvPhase, images: int, threads: int | None = None) -> Plan:
+def plan(phase: ConvPhase, images: int, threads: int | None = None, precision: str = FLOAT32) -> Plan:
     """threads: of a block that is to run beside others of so many; the direct kernel takes that only where it is small
-    enough to (see `conv_direct.is_small`).
+    enough to (see `conv_direct.is_small`). precision: one that the GPU serves.
     """
     if conv_direct.serves(phase):
         return Plan(conv_direct.plan(phase, images, threads), None, 0)
+    if precision != FLOAT32 and conv_tensor_tile.serves(phase, precision):
+        wide = conv_tensor_tile.choose_tile(phase, images, precision)
+        pack, packed = conv_tensor_pack.plan(phase, precision, wide.rows, threads or PACK_THREADS)
+        return Plan(conv_tensor.plan(phase, images, precision, wide), pack, packed)
     tile = conv_product.choose_tile(phase, images)
     pack, packed = conv_pack.plan(phase, tile.rows, tile.depth, threads or PACK_THREADS)
     return Plan(conv_product.plan(phase, images, tile), pack if packed else None, packed)

@@ -11,19 +11,22 @@ deterministic=True: every block writes its sums to a workspace instead, and a se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cnn.kernels import buffers
+from cnn.kernels.cuda import conv_tensor_gradient
 from cnn.kernels.cuda.compiler import SIMULATED
+from cnn.kernels.cuda.conv_gradient_plan import Plan
 from cnn.kernels.cuda.conv_overlays import Tile, overlay_sums
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
 from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
 from cnn.kernels.cuda.side_by_side import side_by_side
+from cnn.kernels.cuda.tensor import served
 from cnn.kernels.geometry import ConvGeometry
+from cnn.kernels.precision import FLOAT32
 
 # Blocks that give each of 132 multiprocessors four; more runs would only add atomics.
 FULL_GRID = 528
@@ -32,25 +35,18 @@ FULL_GRID = 528
 SHORTEST_RUN = 64
 
 
-@dataclass(frozen=True)
-class Plan:
-    """gradient: arguments x, grad_output, winners, outputs, grad_weight, grad_bias, images, length of a run. With a
-    workspace in place of both gradients where `deterministic`; add: arguments workspace, grad_weight, grad_bias, runs.
-    """
-
-    gradient: Launch
-    run: int
-    runs: int
-    workspace: int  # elements, 0 where atomics are used
-    add: Launch | None
-
-
 def conv_kernel_gradient(
-    x: Any, grad_output: Any, geometry: ConvGeometry, deterministic: bool, out: Any, grad_bias: Any = None
+    x: Any,
+    grad_output: Any,
+    geometry: ConvGeometry,
+    deterministic: bool,
+    precision: str,
+    out: Any,
+    grad_bias: Any = None,
 ) -> None:
     check_sizes("conv_kernel_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
     phase = forward_phase(geometry, grad_bias is not None, None)
-    plan_ = plan(phase, geometry.batch, deterministic)
+    plan_ = plan(phase, geometry.batch, deterministic, precision=served(precision))
     clear(plan_, out, grad_bias)
     run(calls(plan_, geometry.batch, aligned(x), aligned(grad_output), out, grad_bias))
 
@@ -94,8 +90,15 @@ def calls(
     return [*first, (plan_.add, (sums[0], grad_weight, bias, np.uint32(plan_.runs)))]
 
 
-def plan(phase: ConvPhase, images: int, deterministic: bool, tile: Tile | None = None) -> Plan:
-    """The launches for `images` images, with the tile that `choose_tile` picks where none is given."""
+def plan(
+    phase: ConvPhase, images: int, deterministic: bool, tile: Tile | None = None, precision: str = FLOAT32
+) -> Plan:
+    """The launches for `images` images, with the tile that `choose_tile` picks where none is given.
+
+    precision: one that the GPU serves.
+    """
+    if precision != FLOAT32 and conv_tensor_gradient.serves(phase):
+        return conv_tensor_gradient.plan(phase, images, precision, deterministic)
     tile = tile or choose_tile(phase)
     tiles = phase.groups * -(-phase.targets // tile.rows) * -(-phase.sources * phase.taps // tile.columns)
     overlays = images * phase.pixels

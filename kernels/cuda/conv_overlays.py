@@ -15,8 +15,9 @@ from functools import cache
 from cnn.kernels.cuda.compiler import ALIGNMENT, Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_gradient_rows import row_reader
 from cnn.kernels.cuda.conv_phase import ConvPhase
+from cnn.kernels.cuda.conv_run_sums import run_writers
 from cnn.kernels.cuda.conv_windows import positions
-from cnn.kernels.cuda.intrinsics import atomic_add, held, store4
+from cnn.kernels.cuda.intrinsics import held, store4
 from cnn.kernels.cuda.side_by_side import alone
 from cnn.kernels.cuda.tile import add_outer, unpack, zeros
 
@@ -56,11 +57,10 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
     COLUMN_VALUES = COLUMN_QUADS * 4
     SUMS = SIDE * SIDE
     SOURCES, TARGETS, GROUPS, ROW_TILES = phase.sources, phase.targets, phase.groups, -(-phase.targets // ROWS)
-    TAPS, TAPS_RIGHT = phase.taps, horizontal.taps
-    WEIGHTS = SOURCES * TAPS  # columns in all
+    TAPS_RIGHT = horizontal.taps
+    WEIGHTS = SOURCES * phase.taps  # columns in all
     TAP_RUN = _tap_run(SOURCES, COLUMNS, LINES)
     PLACES = COLUMN_VALUES // TAP_RUN
-    WHOLE_ROWS = phase.targets % ROWS == 0
     WHOLE_COLUMNS = WEIGHTS % COLUMNS == 0 and COLUMNS % LINES == 0
     ROW_TILES_OF_ALL, COLUMN_TILES = GROUPS * ROW_TILES, -(-WEIGHTS // COLUMNS)
     TILES = ROW_TILES_OF_ALL * COLUMN_TILES
@@ -71,8 +71,8 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
         number % 2**32 for number in (vertical.start, vertical.stride, horizontal.start, horizontal.stride)
     )
     DOWN, RIGHT = vertical.shift, horizontal.shift
-    FLIPPED, BIAS, DETERMINISTIC = phase.flipped, phase.bias, deterministic
-    BLOCK_SUMS = ROWS * COLUMNS + ROWS
+    BIAS = phase.bias
+    write, write_bias = run_writers(phase, ROWS, COLUMNS, deterministic)
     reader = row_reader(phase, ROWS, LINES)
     plane_of, read_rows, put_rows, ROW_VALUES = reader.plane, reader.read, reader.put, reader.values
     WINNERS, OUTPUTS = (ROW_VALUES if phase.pooled else 1), (ROW_VALUES if phase.derivative else 1)
@@ -180,21 +180,9 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
             m = uint32(row + uint32(r // 4 * ROW_GAP + r % 4))
             for c in range(SIDE):
                 e = uint32(column + uint32(c // 4 * COLUMN_GAP + c % 4))
-                if DETERMINISTIC:
-                    grad_weight[uint32(block * uint32(BLOCK_SUMS) + m * uint32(COLUMNS) + e)] = sums[r * SIDE + c]
-                else:
-                    e = uint32(first_column + e)
-                    if e < uint32(WEIGHTS) and (WHOLE_ROWS or first_row + m < uint32(TARGETS)):
-                        tap = e // uint32(SOURCES)
-                        if FLIPPED:
-                            tap = uint32(uint32(TAPS - 1) - tap)
-                        at = (group * uint32(TARGETS) + first_row + m) * uint32(SOURCES) + e % uint32(SOURCES)
-                        atomic_add(grad_weight, uint32(at * uint32(TAPS) + tap), sums[r * SIDE + c])
+                write(grad_weight, block, group, first_row, m, first_column, e, sums[r * SIDE + c])
         if BIAS and column_tile == uint32(0) and thread < uint32(ROWS):
-            if DETERMINISTIC:
-                grad_bias[uint32(block * uint32(BLOCK_SUMS) + uint32(ROWS * COLUMNS) + thread)] = bias_sum
-            elif first_row + thread < uint32(TARGETS):
-                atomic_add(grad_bias, uint32(group * uint32(TARGETS) + first_row + thread), bias_sum)
+            write_bias(grad_bias, block, group, first_row, thread, bias_sum)
 
     real = pointer(float32)
     return alone(

@@ -10,6 +10,7 @@ from functools import cache
 
 from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
+from cnn.kernels.cuda.conv_weights import place_of_weight
 from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.cuda.side_by_side import alone
 
@@ -25,13 +26,10 @@ def plan(phase: ConvPhase, rows: int, depth: int, threads: int) -> tuple[Launch,
 @cache
 def _pack(phase: ConvPhase, rows: int, depth: int, threads: int) -> Kernel:
     ROWS, DEPTH, CHUNKS, THREADS = rows, depth, -(-phase.sources // depth), threads
-    ROW_TILES, TAPS, TAPS_RIGHT = -(-phase.targets // ROWS), phase.taps, phase.horizontal.taps
+    ROW_TILES, TAPS = -(-phase.targets // ROWS), phase.taps
     PACKED = phase.groups * ROW_TILES * TAPS * CHUNKS * DEPTH * ROWS
     SOURCES, TARGETS = phase.sources, phase.targets
-    SOURCE_STRIDE, TARGET_STRIDE, GROUP_STRIDE = phase.source_stride, phase.target_stride, phase.groups_stride
-    KERNEL_H, KERNEL_W = phase.kernel
-    R, R_STEP, S, S_STEP = phase.vertical.tap, phase.vertical.tap_step, phase.horizontal.tap, phase.horizontal.tap_step
-    FLIPPED = phase.flipped
+    place = place_of_weight(phase)
 
     @device
     def pack_weights(block, arguments):
@@ -46,16 +44,9 @@ def _pack(phase: ConvPhase, rows: int, depth: int, threads: int) -> Kernel:
             tap = step // uint32(CHUNKS) % uint32(TAPS)
             tile_number = step // uint32(CHUNKS * TAPS)
             row = uint32(tile_number % uint32(ROW_TILES) * uint32(ROWS) + row)
-            group = tile_number // uint32(ROW_TILES)
-            r = uint32(R) + tap // uint32(TAPS_RIGHT) * uint32(R_STEP)
-            s = uint32(S) + tap % uint32(TAPS_RIGHT) * uint32(S_STEP)
-            if FLIPPED:
-                r = uint32(KERNEL_H - 1) - r
-                s = uint32(KERNEL_W - 1) - s
             value = float32(0)
             if row < uint32(TARGETS) and channel < uint32(SOURCES):
-                at = group * uint32(GROUP_STRIDE) + row * uint32(TARGET_STRIDE) + channel * uint32(SOURCE_STRIDE)
-                value = weight[uint32(at + r * uint32(KERNEL_W) + s)]
+                value = weight[place(tile_number // uint32(ROW_TILES), row, channel, tap)]
             packed[i] = value
 
     real = pointer(float32)

@@ -1,17 +1,56 @@
-"""The second pass of the deterministic kernel gradient: every weight's sums, one for each run, added in their order.
+"""What becomes of the sums of a run of overlays (see `conv_kernel_gradient`): atomics add them to the shared weights, or
+they go to a workspace, and a second pass adds every weight's sums, one for each run, in their order.
 
 The workspace holds, for each run, group, tile of rows and tile of columns, the sums of the tile, row by row, and behind
-them the sums of its rows' bias gradients (see `conv_kernel_gradient`).
+them the sums of its rows' bias gradients. A column is a tap and a channel: tap * channels + channel.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
-from cnn.kernels.cuda.compiler import Kernel, cuda, float32, pointer, uint32
+from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
+from cnn.kernels.cuda.conv_weights import place_of_weight
+from cnn.kernels.cuda.intrinsics import atomic_add
 
 ADD_THREADS = 128
+
+
+def run_writers(phase: ConvPhase, rows: int, columns: int, deterministic: bool) -> tuple[Any, Any]:
+    """Device functions that write a sum of a tile of rows x columns, the last ones of which may be none.
+
+    write(grad_weight, tile, group, first_row, row, first_column, column, value): row, column: in the tile, which begins
+        at first_row and first_column of the group
+    write_bias(grad_bias, tile, group, first_row, row, value)
+
+    The phase is that of a forward pass: filters are counted over all groups.
+    """
+    ROWS, COLUMNS, DETERMINISTIC = rows, columns, deterministic
+    SOURCES, TARGETS, WEIGHTS = phase.sources, phase.targets, phase.sources * phase.taps
+    WHOLE_ROWS, WHOLE_COLUMNS = TARGETS % ROWS == 0, WEIGHTS % COLUMNS == 0
+    BLOCK_SUMS = ROWS * COLUMNS + ROWS
+    place = place_of_weight(phase)
+
+    @device
+    def write(grad_weight, tile, group, first_row, row, first_column, column, value):
+        if DETERMINISTIC:
+            grad_weight[uint32(tile * uint32(BLOCK_SUMS) + row * uint32(COLUMNS) + column)] = value
+        else:
+            m, e = uint32(first_row + row), uint32(first_column + column)
+            if (WHOLE_COLUMNS or e < uint32(WEIGHTS)) and (WHOLE_ROWS or m < uint32(TARGETS)):
+                k = uint32(group * uint32(TARGETS) + m)
+                atomic_add(grad_weight, place(uint32(0), k, e % uint32(SOURCES), e // uint32(SOURCES)), value)
+
+    @device
+    def write_bias(grad_bias, tile, group, first_row, row, value):
+        if DETERMINISTIC:
+            grad_bias[uint32(tile * uint32(BLOCK_SUMS) + uint32(ROWS * COLUMNS) + row)] = value
+        elif WHOLE_ROWS or first_row + row < uint32(TARGETS):
+            atomic_add(grad_bias, uint32(group * uint32(TARGETS) + first_row + row), value)
+
+    return write, write_bias
 
 
 @cache
@@ -19,12 +58,12 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
     """Arguments: workspace, grad_weight, grad_bias, number of runs. rows, columns: of the tiles of sums."""
     ROWS, COLUMNS = rows, columns
     ROW_TILES, COLUMN_TILES = -(-phase.targets // ROWS), -(-phase.sources * phase.taps // COLUMNS)
-    SOURCES, TARGETS, TAPS = phase.sources, phase.targets, phase.taps
-    WEIGHTS = SOURCES * TAPS
+    SOURCES, TARGETS = phase.sources, phase.targets
+    WEIGHTS = SOURCES * phase.taps
     FILTERS = phase.groups * TARGETS
     BLOCK_SUMS = ROWS * COLUMNS + ROWS
     RUN_SUMS = phase.groups * ROW_TILES * COLUMN_TILES * BLOCK_SUMS
-    FLIPPED, BIAS = phase.flipped, phase.bias
+    BIAS, place = phase.bias, place_of_weight(phase)
 
     def add(workspace, grad_weight, grad_bias, runs):
         """A thread adds up one weight's sums in the order of the runs; the first threads a bias each as well."""
@@ -43,10 +82,7 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
                 total += workspace[at]
                 at = uint32(at + uint32(RUN_SUMS))
                 run = uint32(run + uint32(1))
-            tap = e // uint32(SOURCES)
-            if FLIPPED:
-                tap = uint32(uint32(TAPS - 1) - tap)
-            grad_weight[uint32((k * uint32(SOURCES) + e % uint32(SOURCES)) * uint32(TAPS) + tap)] = total
+            grad_weight[place(uint32(0), k, e % uint32(SOURCES), e // uint32(SOURCES))] = total
         if BIAS and i < uint32(FILTERS):
             m = i % uint32(TARGETS)
             row_tile = i // uint32(TARGETS) * uint32(ROW_TILES) + m // uint32(ROWS)

@@ -7,7 +7,8 @@ a strided view of the padded input, as large as the output. Each pass is one pro
     kernel gradient  gw[g,k,c,r]  = sum_n sum_p view_r[n,g,c,p] grad_output[n,g,k,p]
     input gradient   view_r[n,g,c,p] of grad_x  +=  sum_k grad_output[n,g,k,p] weight[g,k,c,r]
 
-with g the groups, and with r mirrored in the filter for mode="convolution".
+with g the groups, and with r mirrored in the filter for mode="convolution". In less than float32 the factors are
+rounded as tensor cores round them, and summed in float64.
 """
 
 from __future__ import annotations
@@ -19,14 +20,23 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.geometry import ConvGeometry
+from cnn.kernels.precision import FLOAT32
 from cnn.kernels.reference import activation as activations
+from cnn.kernels.reference.rounding import rounded
 
 Array = np.ndarray[Any, Any]
 
 
 def conv_forward(
-    x: Array, weight: Array, bias: Array | None, geometry: ConvGeometry, activation: str | None, out: Array
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    geometry: ConvGeometry,
+    activation: str | None,
+    precision: str,
+    out: Array,
 ) -> None:
+    x, weight = _factors(precision, x, weight)
     padded = np.pad(x, ((0, 0), (0, 0), *geometry.padding))
     weight = _by_group(weight, geometry)
     y = np.zeros((geometry.batch, geometry.groups, geometry.filters // geometry.groups, *geometry.output), x.dtype)
@@ -46,11 +56,13 @@ def conv_kernel_gradient(
     grad_output: Array,
     geometry: ConvGeometry,
     deterministic: bool,
+    precision: str,
     out: Array,
     grad_bias: Array | None,
 ) -> None:
     if grad_bias is not None:
         conv_bias_gradient(grad_output, grad_bias)
+    x, grad_output = _factors(precision, x, grad_output)
     padded = np.pad(x, ((0, 0), (0, 0), *geometry.padding))
     # Images and pixels are summed over: pixels as one axis, since an ellipsis has to survive in einsum.
     pixels = math.prod(geometry.output)
@@ -61,9 +73,12 @@ def conv_kernel_gradient(
         grad_weight[tap] = np.einsum("ngcp,ngkp->gkc", view.reshape(*view.shape[:3], pixels), grad_output)
 
 
-def conv_input_gradient(grad_output: Array, weight: Array, geometry: ConvGeometry, out: Array) -> None:
+def conv_input_gradient(
+    grad_output: Array, weight: Array, geometry: ConvGeometry, precision: str, out: Array
+) -> None:
+    grad_output, weight = _factors(precision, grad_output, weight)
     sizes = [size + before + after for size, (before, after) in zip(geometry.input, geometry.padding, strict=True)]
-    padded = np.zeros((geometry.batch, geometry.channels, *sizes), out.dtype)
+    padded = np.zeros((geometry.batch, geometry.channels, *sizes), grad_output.dtype)
     grad_output = _split(grad_output, geometry.groups)
     weight = _by_group(weight, geometry)
     for tap, view in _taps(padded, geometry):
@@ -76,6 +91,15 @@ def conv_input_gradient(grad_output: Array, weight: Array, geometry: ConvGeometr
 
 def conv_bias_gradient(grad_output: Array, out: Array) -> None:
     out[...] = grad_output.sum(axis=(0, *range(2, grad_output.ndim)))
+
+
+def _factors(precision: str, *arrays: Array) -> tuple[Array, ...]:
+    """The arrays as their products see them."""
+    if precision == FLOAT32:
+        return arrays
+    return tuple(
+        rounded(array, precision).astype(np.float64) if array.dtype == np.float32 else array for array in arrays
+    )
 
 
 def _taps(padded: Array, geometry: ConvGeometry) -> Iterator[tuple[Any, Array]]:
