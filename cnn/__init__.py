@@ -32,6 +32,7 @@ from cnn.layers import (
 from cnn.loss import CrossEntropyLoss, HingeLoss, Loss, MSELoss
 from cnn.optim import SGD, Adam, AdamW, Optimizer
 from cnn.parameter import Parameter
+from cnn.precision import get_precision, set_precision
 from cnn.random import manual_seed
 from cnn.schedule import CosineAnnealingLR, OneCycleLR, Schedule, StepLR
 from cnn.step import TrainStep
@@ -74,8 +75,10 @@ __all__ = [
     "TrainStep",
     "__version__",
     "get_num_threads",
+    "get_precision",
     "kernels",
     "manual_seed",
     "models",
     "set_num_threads",
+    "set_precision",
 ]

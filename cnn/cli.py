@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from cnn.kernels import DTypeError
+from cnn.kernels.precision import PRECISIONS
 from cnn.models import MODELS
 from cnn.runs.config import AUGMENTATIONS, DEVICES, OPTIMIZER_DEFAULTS, OPTIMIZERS, SCHEDULES, ConfigError, TrainConfig
 
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("--batch-size", type=int, metavar="N", help="of that step (default: 64, or the network's own)")
     info.add_argument("--image", metavar="CxHxW", help="its images (default: 1x28x28, or the network's own)")
     info.add_argument("--classes", type=int, metavar="N", help="(default: 10)")
+    info.add_argument("--precision", choices=PRECISIONS, help="of its convolutions (default: what the layers say)")
     return parser
 
 
@@ -118,6 +120,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--device", choices=DEVICES, help=f"auto: the GPU if it can be used (default: {defaults.device})")
     add("--deterministic", action="store_true", help="the same bits in every run on a GPU, too, a little slower")
     add("--no-graph", dest="graph", action="store_false", help="launch every kernel of every step on a GPU")
+    add("--precision", choices=PRECISIONS, help="let tensor cores of a GPU round the factors of convolutions "
+        "(default: float32, unless the model's layers say otherwise)")  # fmt: skip
     add("--limit", type=int, metavar="N", help="use the first N training images only")
     add("--checkpoint-every", type=int, metavar="STEPS", help=f"(default: {defaults.checkpoint_every}, and after each "
         "epoch)")  # fmt: skip
@@ -141,7 +145,7 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.command == "predict":
         return commands.predict_command(parsed.run, parsed.images, parsed.invert, parsed.device)
     if parsed.plan is not None:
-        return commands.plan_command(parsed.plan, parsed.image, parsed.classes, parsed.batch_size)
+        return commands.plan_command(parsed.plan, parsed.image, parsed.classes, parsed.batch_size, parsed.precision)
     return commands.info_command()
 
 

@@ -112,7 +112,8 @@ class TrainStep:
 
     def _routine(self, batch: Batch) -> Routine:
         # What the host decides by while a step is recorded must be the same in every replay.
-        key = batch.key, tuple(layer.training for layer in self._layers), self.optimizer.fixed_options()
+        modes = tuple((layer.training, layer.precision_in_effect) for layer in self._layers)
+        key = batch.key, modes, self.optimizer.fixed_options()
         if key not in self._routines:
             if len(self._routines) == MOST_KINDS:
                 del self._routines[next(iter(self._routines))]

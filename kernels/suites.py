@@ -6,9 +6,10 @@ This package knows nothing of `cnn.models`; a test holds the two against each ot
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
+from cnn.kernels.precision import FLOAT32
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Layer:
     """One layer in its place. name: as in the network's state. operation: "conv", "batch_norm", "relu", "max_pool",
     "avg_pool", "linear", "dropout", or "add" for the sum of a residual layer. x: shape of an image's input.
 
-    weight (K, C/groups, R, S) or (out, in); window: of pooling, side by side.
+    weight (K, C/groups, R, S) or (out, in); window: of pooling, side by side; precision: of convolutions.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Layer:
     padding: int = 0
     bias: bool = True
     window: tuple[int, ...] = ()
+    precision: str = FLOAT32
 
     @property
     def parameters(self) -> int:
@@ -60,6 +62,11 @@ class Suite:
     @property
     def convolutions(self) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if layer.operation == "conv")
+
+    def computed_in(self, precision: str) -> Suite:
+        """With that precision in all convolutions."""
+        layers = (replace(one, precision=precision) if one.operation == "conv" else one for one in self.layers)
+        return replace(self, layers=tuple(layers))
 
 
 def _block(name: str, channels: int, filters: int, size: int, stride: int) -> tuple[Layer, ...]:

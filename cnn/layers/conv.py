@@ -30,6 +30,7 @@ class _Conv(Layer):
         bias: bool = True,
         *,
         mode: str = CROSS_CORRELATION,
+        precision: str | None = None,
     ) -> None:
         name, dimensions = type(self).__name__, len(self.spatial)
         self.in_channels = check_size(name, "in_channels", in_channels)
@@ -40,6 +41,7 @@ class _Conv(Layer):
         self.dilation = check_sizes(name, "dilation", dilation, dimensions)
         self.groups = check_size(name, "groups", groups)
         self.mode = mode
+        self.set_precision(precision)
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         # A geometry for an input no smaller than the dilated filter finds whatever else does not fit together.
         least = tuple(size * step for size, step in zip(self.kernel_size, self.dilation, strict=True))
@@ -56,7 +58,13 @@ class _Conv(Layer):
         self._check_input(x, "N", self.in_channels, *self.spatial)
         bias = None if self.bias is None else self.bias.data
         y, argmax = kernels.conv_block_forward(
-            x, self.weight.data, bias, **self._options(), activation=activation, window=window
+            x,
+            self.weight.data,
+            bias,
+            **self._options(),
+            activation=activation,
+            window=window,
+            precision=self.precision_in_effect,
         )
         self._remember(x, None if activation is None else y, argmax)
         return y
@@ -94,6 +102,7 @@ class _Conv(Layer):
             input_activation=input_activation,
             needs_input_gradient=needs_input_gradient,
             deterministic=self.deterministic,
+            precision=self.precision_in_effect,
             zeroed=zeroed,
         )
 
@@ -125,6 +134,7 @@ class _Conv(Layer):
             groups=(self.groups, 1),
             bias=(self.bias is not None, True),
             mode=(self.mode, CROSS_CORRELATION),
+            precision=(self.precision, None),
         )
 
 
@@ -139,7 +149,8 @@ class Conv2d(_Conv):
 
     kernel_size, stride, dilation: an int or one per dimension. padding: an int, one int or one (before, after) pair per
     dimension, "valid", or "same" (output size = ceil(input / stride), the odd one after). groups divides channels and
-    filters. mode: "cross-correlation", or "convolution" for filters rotated by 180 degrees.
+    filters. mode: "cross-correlation", or "convolution" for filters rotated by 180 degrees. precision: "float32",
+    "tf32", "bf16", or None for what `cnn.set_precision` says.
     Raises `ShapeError`, a ValueError, for arguments or inputs that do not fit together.
     """
 

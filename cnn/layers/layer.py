@@ -28,7 +28,9 @@ import numpy as np
 
 from cnn.array import Array, check_device, device_of, move
 from cnn.kernels import DTypeError, ShapeError
+from cnn.kernels.precision import check_precision
 from cnn.parameter import Parameter
+from cnn.precision import get_precision
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -38,11 +40,13 @@ class Layer:
     """The base of all layers. `training` is True at first, as in PyTorch: call `eval()` before inference.
 
     deterministic: compute the same bits in every run on a GPU, too, at the cost of some speed; `TrainStep` sets it.
+    precision: see `set_precision`.
     """
 
     buffer_names: ClassVar[tuple[str, ...]] = ()  # attributes that are state, but not learned
     training: bool = True
     deterministic: bool = False
+    precision: str | None = None
     _saved: tuple[Any, ...] | None = None
 
     def forward(self, x: Array) -> Array:
@@ -125,6 +129,21 @@ class Layer:
     def eval(self) -> Self:
         """Evaluation mode: no dropout, running statistics, and nothing is remembered, so there is no way back."""
         return self.train(False)
+
+    def set_precision(self, precision: str | None) -> Self:
+        """Let the convolutions in here, this layer and all inside it, compute in "float32", "tf32" or "bf16" (see
+        `cnn.set_precision`), or as that says for None. Returns self. Raises `ShapeError`, a ValueError.
+        """
+        if precision is not None:
+            check_precision(type(self).__name__, precision)
+        for layer in self.modules():
+            layer.precision = precision
+        return self
+
+    @property
+    def precision_in_effect(self) -> str:
+        """Its own precision, or the one of `cnn.set_precision`."""
+        return get_precision() if self.precision is None else self.precision
 
     def forget(self) -> None:
         """Let go of what `forward` remembered, here and in all layers inside."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.precision import FLOAT32
 from cnn.runs.checkpoint import read_newest
 from cnn.runs.config import ConfigError, TrainConfig
 from cnn.runs.device import choose_device
@@ -110,7 +111,9 @@ def info_command() -> int:
     return 0
 
 
-def plan_command(model: str, image: str | None, classes: int | None, batch_size: int | None) -> int:
+def plan_command(
+    model: str, image: str | None, classes: int | None, batch_size: int | None, precision: str | None
+) -> int:
     """Print what a training step of `model` launches on a GPU. Raises ValueError for what it cannot have."""
     from cnn.kernels.suites import SUITES
     from cnn.models import build
@@ -125,8 +128,11 @@ def plan_command(model: str, image: str | None, classes: int | None, batch_size:
     batch = batch_size if batch_size is not None else 64 if suite is None else suite.batch
     if batch < 1:
         raise ValueError(f"--batch-size must be at least 1, got {batch}")
-    lines = plan(build(model, shape, classes), shape, classes, batch)
-    print(f"A training step of {model}: {batch} images of {'x'.join(map(str, shape))}, SGD, on a GPU")
+    network = build(model, shape, classes)
+    if precision is not None:
+        network.set_precision(precision)
+    lines = plan(network, shape, classes, batch)
+    print(f"A training step of {model}: {batch} images of {'x'.join(map(str, shape))}, SGD, on a GPU{_in(precision)}")
     print(table(lines))
     return 0
 
@@ -149,10 +155,16 @@ def _headline(session: Session, run: Path) -> str:
     config, network = session.config, session.network
     parameters = sum(math.prod(parameter.shape) for parameter in session.model.parameters())
     shape = "x".join(map(str, network.input_shape))
+    precision = FLOAT32 if config.precision is not None and session.device == "cpu" else config.precision
     return (
         f"{config.model}, {parameters:,} parameters, on {config.data}: {len(session.batches.dataset):,} training and "
-        f"{len(session.test_images):,} test images of {shape}, {len(network.classes)} classes; {session.device}; {run}"
+        f"{len(session.test_images):,} test images of {shape}, {len(network.classes)} classes; {session.device}"
+        f"{_in(precision)}; {run}"
     )
+
+
+def _in(precision: str | None) -> str:
+    return "" if precision is None else f" in {precision}"
 
 
 def _draw_report(session: Session, run: Path, evaluation: Evaluation) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cnn.kernels.precision import PRECISIONS
+
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 AUGMENTATIONS = ("crop", "flip", "shift")
@@ -32,9 +34,9 @@ class TrainConfig:
     model: a built-in name or "file.py:function". data: a name or a path for `cnn.data.load`. lr: the peak rate of the
     one-cycle schedule, the first rate of the others. momentum: of SGD, with Nesterov's step unless it is 0. limit: only
     the first so many training images. target_accuracy: in 0..1, training stops after the epoch that reaches it on the
-    test images. deterministic: the same bits in every run on a GPU, too. graph: replay steps as CUDA
-    graphs there. checkpoint_every: steps. lr, momentum and
-    weight_decay default to `OPTIMIZER_DEFAULTS`.
+    test images. deterministic: the same bits in every run on a GPU, too. graph: replay steps as CUDA graphs there.
+    precision: of all convolutions, None for what the model's layers say themselves. checkpoint_every: steps. lr,
+    momentum and weight_decay default to `OPTIMIZER_DEFAULTS`.
 
     Raises `ConfigError` naming the option, the rule and the value.
     """
@@ -54,6 +56,7 @@ class TrainConfig:
     device: str = "auto"
     deterministic: bool = False
     graph: bool = True
+    precision: str | None = None
     checkpoint_every: int = 200
     limit: int | None = None
 
@@ -61,6 +64,8 @@ class TrainConfig:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check_choice("schedule", self.schedule, SCHEDULES)
         _check_choice("device", self.device, DEVICES)
+        if self.precision is not None:
+            _check_choice("precision", self.precision, PRECISIONS)
         for name, default in OPTIMIZER_DEFAULTS[self.optimizer].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)

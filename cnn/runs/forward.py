@@ -30,7 +30,8 @@ class Forward:
 
     def __call__(self, batch: Batch) -> Array:
         # A graph knows the addresses of the parameters, too.
-        key = batch.key, tuple(id(parameter.data) for parameter in self.model.parameters())
+        parameters = tuple(id(parameter.data) for parameter in self.model.parameters())
+        key = batch.key, parameters, tuple(layer.precision_in_effect for layer in self.model.modules())
         if key not in self._routines:
             if len(self._routines) == MOST_KINDS:
                 del self._routines[next(iter(self._routines))]

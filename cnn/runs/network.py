@@ -41,9 +41,13 @@ class Network:
         low, high = float(images.min()) * unit, float(images.max()) * unit
         return cls(model, dataset.image_shape, dataset.classes, normalize, border, low, high)
 
-    def build(self) -> Layer:
-        """The model with fresh parameters. Raises ValueError, OSError as `cnn.models.build`."""
-        return build(self.model, self.input_shape, len(self.classes))
+    def build(self, precision: str | None) -> Layer:
+        """The model with fresh parameters, and with that precision, if one is given, in all its layers.
+
+        Raises ValueError, OSError as `cnn.models.build`.
+        """
+        model = build(self.model, self.input_shape, len(self.classes))
+        return model if precision is None else model.set_precision(precision)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -119,7 +119,7 @@ def _layer(place: str, layer: Layer, x: tuple[int, ...]) -> Shape:
         simple = layer.dilation == (1, 1) and layer.mode == "cross-correlation" and layer.stride == (stride, stride)
         if simple and isinstance(layer.padding, int):
             options: dict[str, Any] = {"stride": stride, "padding": layer.padding, "bias": layer.bias is not None}
-            return Shape(place, "conv", x, layer.weight.shape, **options)
+            return Shape(place, "conv", x, layer.weight.shape, **options, precision=layer.precision_in_effect)
     elif isinstance(layer, cnn.Linear):
         return Shape(place, "linear", x, layer.weight.shape, bias=layer.bias is not None)
     elif isinstance(layer, cnn.MaxPool2d) and layer.is_side_by_side:
@@ -139,14 +139,15 @@ def _neighbours(layers: tuple[Shape, ...]) -> Iterator[tuple[Shape, Shape]]:
 def _of_layer(work: Any, layer: Shape, pooled: dict[str, Shape], images: int) -> tuple[int, int]:
     """Numbers moved, and operations."""
     x, weight = images * math.prod(layer.x), math.prod(layer.weight)
-    packed = 2 * weight * ("pack_weights" in work.name)
+    # Read as they are, written as they are multiplied: bf16 in half as many bytes.
+    packed = (weight + weight // (2 if layer.precision == "bf16" else 1)) * ("pack_weights" in work.name)
     if layer.operation in ("conv", "linear"):
         y = math.prod(layer.conv(images).y_shape) if layer.operation == "conv" else images * layer.weight[0]
         flops = 2 * y * math.prod(layer.weight[1:])
         # With pooling only maxima and where they stood are in memory.
         window = pooled[layer.name].window if layer.name in pooled else (1, 1)
         kept = y // math.prod(window) * (1 if window == (1, 1) else 2)
-        if work.name == "pack_weights":
+        if work.name.startswith("pack_weights"):
             return packed, 0
         passes = 2 if work.purpose in ("both gradients", "backward") else 1
         return passes * (x + weight + kept) + packed, passes * flops

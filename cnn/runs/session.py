@@ -71,7 +71,7 @@ class Session:
         )
         self.feed = feed(self.batches, device)
         self.test_feed = feed(evaluation_batches(self.test_images, self.network.normalize), device)
-        self.model = self.network.build().to(device).train()
+        self.model = self.network.build(config.precision).to(device).train()
         self.optimizer = make_optimizer(config, self.model.parameters())
         self.schedule = make_schedule(config, self.optimizer, self.total_steps)
         self.train_step = cnn.TrainStep(

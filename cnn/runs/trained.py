@@ -34,6 +34,6 @@ def load_trained(run: str | Path, device: str, warn: Callable[[str], None]) -> T
     if checkpoint is None:
         raise ValueError(f"{run} has no checkpoint yet")
     network = Network.from_dict(checkpoint.state["network"])
-    model = network.build()
+    model = network.build(config.precision)
     model.load_state_dict(select(checkpoint.arrays, "model"))
     return Trained(config, network, model.to(device).eval(), checkpoint.step)

@@ -36,6 +36,28 @@ def test_launches_of_a_step(name: str, most: int) -> None:
 
 
 @needs_numba_cuda
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize("name", ["lenet5", "mnist-cnn", "cifar-cnn"])
+def test_tensor_cores_need_no_more_launches(name: str, precision: str) -> None:
+    suite = SUITES[name]
+    model = MODELS[name](suite.image, suite.classes)
+    plain, ours = (
+        plan(model.set_precision(each), suite.image, suite.classes, suite.batch) for each in ("float32", precision)
+    )
+    assert [(line.layer, line.purpose, line.flops) for line in ours] == [
+        (line.layer, line.purpose, line.flops) for line in plain
+    ]
+    # Layers of 32 channels and more: the first of each network are too thin.
+    wide = {line.layer for line in ours if precision in line.kernel}
+    assert wide == {"lenet5": set(), "mnist-cnn": {"2"}, "cifar-cnn": {"2", "5", "7"}}[name]
+    passes = {line.purpose for line in ours if line.kernel.startswith(("conv_tf32", "conv_bf16"))}
+    assert passes == (set() if name == "lenet5" else {"forward, relu", "forward, relu, max_pool", "input gradient"})
+    # Weights packed for bf16 are half as large.
+    packing = [(line.bytes, other.bytes) for line, other in zip(ours, plain, strict=True) if "pack" in other.kernel]
+    assert all(mine < theirs if precision == "bf16" else mine == theirs for mine, theirs in packing)
+
+
+@needs_numba_cuda
 def test_costs_by_hand() -> None:
     model = cnn.Sequential(
         cnn.Conv2d(2, 3, 3, padding=1), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Flatten(), cnn.Linear(12, 10)

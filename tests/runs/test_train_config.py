@@ -43,6 +43,7 @@ def test_what_is_given_stays() -> None:
         ({"optimizer": "lion"}, "--optimizer must be one of sgd, adam, adamw, got 'lion'"),
         ({"schedule": "linear"}, "--schedule must be one of"),
         ({"deterministic": 1}, "--deterministic must be true or false, got 1"),
+        ({"precision": "fp16"}, "--precision must be one of float32, tf32, bf16, got 'fp16'"),
         ({"device": "tpu"}, "--device must be one of auto, cpu, cuda, got 'tpu'"),
         ({"augment": ("crop", "spin")}, "--augment must be one of crop, flip, shift, got 'spin'"),
         ({"augment": ("crop", "crop")}, "--augment names each kind once"),
@@ -57,7 +58,7 @@ def test_each_rule_has_its_message(settings: dict[str, Any], message: str) -> No
 
 
 def test_json_keeps_everything() -> None:
-    config = TrainConfig(lr=0.1 + 0.2, augment=("flip", "shift"), target_accuracy=0.9, limit=5, deterministic=True)
+    config = TrainConfig(lr=0.1 + 0.2, augment=("flip", "shift"), target_accuracy=0.9, limit=5, precision="bf16")
     assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

@@ -22,6 +22,7 @@ from cnn.kernels.cuda.conv_phase import forward_phase, input_gradient_phases
 from cnn.kernels.cuda.launch import Call, Launch
 from cnn.kernels.errors import BackendError
 from cnn.kernels.geometry import ConvGeometry
+from cnn.kernels.precision import FLOAT32
 from cnn.kernels.suites import SUITES
 
 GPU, SM = "H100", 90
@@ -51,12 +52,13 @@ class Estimate:
         return self.seconds / self.lower_bound
 
 
-def estimates_of(suite: str) -> Iterator[Estimate]:
+def estimates_of(suite: str, precision: str = FLOAT32) -> Iterator[Estimate]:
     """Of the convolution passes of a training step, with what is computed along; each as a launch of its own, also
     where two are one. A pass before both gradients is in neither. Raises `BackendError` without ptxsim.
     """
-    images = SUITES[suite].batch
-    for number, (joined, own, before) in enumerate(convolutions(SUITES[suite])):
+    network = SUITES[suite].computed_in(precision)
+    images = network.batch
+    for number, (joined, own, before) in enumerate(convolutions(network)):
         geometry = joined.layer.conv(images)
         pool = None if joined.pool is None else joined.pool.pool(images)
         shape = geometry.y_shape if pool is None else pool.y_shape
@@ -65,9 +67,9 @@ def estimates_of(suite: str) -> Iterator[Estimate]:
         )
         places = np.zeros(shape, np.int32)
         there = forward_phase(geometry, joined.layer.bias, joined.activation, pooled=pool is not None)
-        plan = conv_forward.plan(there, images)
+        plan = conv_forward.plan(there, images, precision=precision)
         passes = {"forward": conv_forward.calls(plan, images, x, weight, y, bias=bias, places=places)}
-        back = plan_backward(geometry, joined.layer.bias, own, pool, before, False, number > 0)
+        back = plan_backward(geometry, joined.layer.bias, own, pool, before, False, number > 0, precision)
         read: dict[str, Any] = {"winners": places, "outputs": y}
         if back.before is not None:
             y = np.ones(geometry.y_shape, np.float32)

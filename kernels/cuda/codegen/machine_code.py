@@ -31,10 +31,16 @@ _INSTRUCTION = re.compile(r"\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w
 _TARGET = re.compile(r"`\((\.L_[\w.]+)\)")
 
 
+# What is issued and is no arithmetic: memory, moves, control.
+_OTHERS = {"LDS", "LDG", "STS", "STG", "LDGSTS", "LDC", "ULDC", "LDCU", "LDGDEPBAR", "DEPBAR", "BAR", "WARPSYNC"}
+_OTHERS |= {"MOV", "UMOV", "CS2R", "S2R", "S2UR", "R2UR", "BRA", "BSSY", "BSYNC", "CALL", "NOP", "EXIT", "YIELD"}
+
+
 @dataclass(frozen=True)
 class Code:
     """shared_loads, global_loads: bits of an access -> how many the program has. The rest is None where nothing was
-    disassembled: ffma_share: of the hottest loop's instructions. atomics: opcode -> how many the program has.
+    disassembled: ffma_share: of the hottest loop's instructions. hmma_share: of tensor cores' products, in the
+    arithmetic of that loop. atomics: opcode -> how many the program has.
     """
 
     f64_instructions: int
@@ -42,15 +48,16 @@ class Code:
     shared_loads: Mapping[int, int]
     global_loads: Mapping[int, int]
     ffma_share: float | None = None
+    hmma_share: float | None = None
     atomics: Mapping[str, int] | None = None
 
 
 def read_code(binary: Binary, disassemble: bool = True) -> Code:
     """What `binary`, compiled with its PTX kept, consists of. Disassembled once, and only where there is something to
-    see: a fused multiply-add or an atomic. The rest of the time is most of what the disassembler takes to start.
+    see: a product or an atomic. The rest of the time is most of what the disassembler takes to start.
     """
     ptx = binary.path.with_suffix(".ptx").read_text()
-    worth = disassemble and nvdisasm() is not None and re.search(r"\b(fma|atom|red)\.", ptx)
+    worth = disassemble and nvdisasm() is not None and re.search(r"\b(fma|mma|atom|red)\.", ptx)
     return Code(**read_ptx(ptx), **(_disassembled(binary.path) if worth else {}))
 
 
@@ -73,7 +80,12 @@ def read_sass(text: str) -> dict[str, Any]:
     code = [row for row in _instructions(text) if row[1] != "NOP"]  # padding
     hottest = _hottest(code)
     atomics = Counter(match.group(1) for _, opcode, _ in code if (match := _ATOMIC.match(opcode)))
-    return {"ffma_share": _ffma(hottest) / len(hottest) if hottest else 0.0, "atomics": dict(sorted(atomics.items()))}
+    arithmetic = sum(_base(opcode) not in _OTHERS for _, opcode, _ in hottest)
+    return {
+        "ffma_share": _count(hottest, "FFMA") / max(len(hottest), 1),
+        "hmma_share": _count(hottest, "HMMA") / max(arithmetic, 1),
+        "atomics": dict(sorted(atomics.items())),
+    }
 
 
 @cache
@@ -115,19 +127,24 @@ Rows = list[tuple[int, str, int | None]]  # (address, opcode, address that a bra
 
 
 def _hottest(code: Rows) -> Rows:
-    """The innermost loop with the most FFMA, or the largest; all of a program that has most of its FFMA unrolled."""
+    """The innermost loop with the most products, or the largest; all of a program that has most of them unrolled."""
     loops = [(target, address) for address, _, target in code if target is not None and target < address]
     innermost = [
         [row for row in code if first <= row[0] <= last]
         for first, last in loops
         if not any((first, last) != (a, b) and first <= a and b <= last for a, b in loops)
     ]
-    loop = max(innermost, key=lambda rows: (_ffma(rows), len(rows)), default=[])
-    return loop if 2 * _ffma(loop) >= _ffma(code) else code
+    kind = "HMMA" if _count(code, "HMMA") else "FFMA"
+    loop = max(innermost, key=lambda rows: (_count(rows, kind), len(rows)), default=[])
+    return loop if 2 * _count(loop, kind) >= _count(code, kind) else code
 
 
-def _ffma(code: Rows) -> int:
-    return sum(opcode.split(".")[0] == "FFMA" for _, opcode, _ in code)
+def _count(code: Rows, base: str) -> int:
+    return sum(_base(opcode) == base for _, opcode, _ in code)
+
+
+def _base(opcode: str) -> str:
+    return "MOV" if opcode.startswith("IMAD.MOV") else opcode.split(".")[0]
 
 
 def _instructions(text: str) -> Iterator[tuple[int, str, int | None]]:

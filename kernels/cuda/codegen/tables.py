@@ -28,13 +28,13 @@ KERNEL_COLUMNS = (
     "shared loads",
     "global loads",
     "occupancy",
-    "FFMA",
+    "products",
     "atomics",
 )
 LEGEND = """\
 shared loads, global loads: number x bits of an access, in the PTX. occupancy: share of a multiprocessor's warps, in
-theory, and its limit. FFMA: share of the hottest loop's instructions in the machine code. local: accesses of local
-memory."""
+theory, and its limit. products: share of FFMA in the instructions of the hottest loop in the machine code, or of HMMA
+in its arithmetic. local: accesses of local memory."""
 ESTIMATE_HEADING = """\
 ESTIMATE for an H100, not a measurement: the least that its units allow for what ptxsim counted, without latency,
 occupancy or cache misses. Over the lower bound max(2 N K P Q C R S / 59.3 TFLOP/s, compulsory bytes / 3.35 TB/s).
@@ -90,9 +90,15 @@ def _cells(row: Row) -> list[str]:
         _counted(row.shared_loads),
         _counted(row.global_loads),
         f"{row.occupancy:.0%} {row.occupancy_limit}",
-        "" if row.ffma_share is None else f"{row.ffma_share:.0%}",
+        _products(row),
         _counted(row.atomics or {}),
     ]
+
+
+def _products(row: Row) -> str:
+    if row.hmma_share:
+        return f"{row.hmma_share:.0%} HMMA"
+    return "" if row.ffma_share is None else f"{row.ffma_share:.0%} FFMA"
 
 
 def _counted(counts: Mapping[int, int] | Mapping[str, int]) -> str:
