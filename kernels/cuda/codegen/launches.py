@@ -169,7 +169,7 @@ def _forward(joined: Joined, images: int) -> Iterator[Work]:
     size = images * math.prod(layer.x)
     if layer.operation == "conv":
         phase = forward_phase(layer.conv(images), layer.bias, function, pooled=pooling is not None)
-        for launch in conv_forward.plan(phase, images).launches:
+        for launch in conv_forward.plan(phase, images, precision=layer.precision).launches:
             yield Work(layer.name, purpose, launch)
         if joined.dropout is not None:
             yield Work(joined.dropout.name, "forward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
@@ -208,7 +208,7 @@ def _backward(
         if joined.dropout is not None and own is not None:
             yield Work(joined.dropout.name, "backward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
         pooling = None if joined.pool is None else joined.pool.pool(images)
-        options = layer.bias, own, pooling, before, deterministic, needs_input_gradient
+        options = layer.bias, own, pooling, before, deterministic, needs_input_gradient, layer.precision
         plan = conv_block.plan_backward(layer.conv(images), *options)
         purposes = ["unpooling"] * (plan.before is not None)
         purposes += ["both gradients" if plan.together and plan.inputs[0].pack is None else "kernel gradient"]
