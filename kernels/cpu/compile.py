@@ -14,8 +14,15 @@ import numba
 
 
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    decorator: Callable[[Callable[..., Any]], Any] = numba.njit(cache=True, nogil=True, error_model="numpy", **options)
+    decorator: Callable[[Callable[..., Any]], Any] = numba.njit(
+        cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options
+    )
     return decorator
+
+
+def inner(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """For functions that only compiled ones call: without the wrapper that Python would call them through."""
+    return jit(no_cpython_wrapper=True, **options)
 
 
 # Sums may be reordered (in one fixed way, when compiled), so that they use vectors; NaN and infinity keep their rules.

@@ -5,7 +5,7 @@ element goes to the pixel where its maximum stood, while images (or channels) ar
 array, too: before, there may be relu, and max pooling that leaves the maxima and where they stood; or, for a gradient,
 the derivative of the relu that the array's image came out of. What is pooled away is never written to memory.
 
-`bring` and `deliver` stand where `layout.interleave` and `layout.separate` do otherwise, and take lanes as these do.
+`bring` takes lanes as `layout.interleave` does, and `deliver` gives them back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.layout import interleave
 from cnn.kernels.cpu.simd import LANES, load_tile, splat_rows, store
 from cnn.kernels.cpu.simd_choice import clip_below, take_equal, where_positive, where_wins
@@ -77,7 +77,7 @@ def windows_of(plan: Any, side: str, pool: PoolGeometry | None) -> Windows:
     return height * width, rows * columns, positions.reshape(-1), numbers.reshape(-1).view(np.float32)
 
 
-@jit()
+@inner()
 def bring(source, image, images, channels, planes, plane):
     """planes[c * plane + position of pixel + l] = source[image + l, c, pixel]: `interleave`, unpooling on the way."""
     values, _, (taps, pixels, positions, _) = source
@@ -87,9 +87,9 @@ def bring(source, image, images, channels, planes, plane):
         _unpool(source, image, images, channels, planes, plane)
 
 
-@jit()
+@inner()
 def deliver(planes, plane, target, image, images, channels, part, padded_part):
-    """The way back. Channels come in parts that take `padded_part` planes for `part` channels, as in `separate`."""
+    """The way back. Channels come in parts, a convolution's groups: `padded_part` planes for `part` channels."""
     for c in range(channels):
         first = (c // part * padded_part + c % part) * plane
         if target[2][0] == 0:

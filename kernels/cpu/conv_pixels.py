@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels import buffers
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.conv_ends import Source, Target, flat
 from cnn.kernels.cpu.conv_pixels_plan import Correlation, Overlays
 from cnn.kernels.cpu.conv_plan import pick
@@ -90,7 +90,7 @@ def kernel_gradient(
     out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
 
 
-@jit()
+@inner()
 def copy_rows(x, first_row, height, width, planes, first, row, size, channels):
     """Rows of an image, whose first is row `first_row` of x, to planes with room around them."""
     for c in range(channels):

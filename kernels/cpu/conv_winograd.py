@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.conv_ends import Source, Target, bring, deliver, flat
 from cnn.kernels.cpu.conv_plan import pick
 from cnn.kernels.cpu.conv_winograd_loops import (
@@ -110,7 +110,7 @@ def _step(size: int) -> int:
     return (-(-size // LINE) | 1) * LINE
 
 
-@jit()
+@inner()
 def block_images(x, start, images, layout, planes):
     channels, _, blocks, plane, _ = layout
     for i in range(images):
@@ -119,7 +119,7 @@ def block_images(x, start, images, layout, planes):
             bring(x, line, count, ONE, planes[(i * blocks + b) * plane :], NONE)
 
 
-@jit()
+@inner()
 def _add_planes(planes, images, layout, sums, at):
     """sums[at + channel] += what lies in the channel's planes: zeros, where there is no pixel."""
     _, _, blocks, plane, _ = layout

@@ -6,7 +6,7 @@ is from one point to the next, and channels are filled up to whole vectors.
 
 from __future__ import annotations
 
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, STEPS, TAPS
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, source_transform, target_transform, weight_transform
 from cnn.kernels.cpu.simd import LANES, add_outer, add_vector, load_tile, store, zeros
@@ -20,7 +20,7 @@ def transform_weights(weights, channels, width, u, step):
             store(weight_transform(tile), u, c * width + k, WIDTH * step, step)
 
 
-@jit()
+@inner()
 def transform_sources(planes, layout, tiles, first, last, v, step):
     _, _, blocks, plane, row = layout
     for b in range(blocks):
@@ -29,7 +29,7 @@ def transform_sources(planes, layout, tiles, first, last, v, step):
             store(source_transform(tile), v, ((t - first) * blocks + b) * LANES, WIDTH * step, step)
 
 
-@jit()
+@inner()
 def transform_gradients(planes, layout, tiles, first, last, g, step):
     _, _, blocks, plane, row = layout
     for b in range(blocks):
@@ -38,7 +38,7 @@ def transform_gradients(planes, layout, tiles, first, last, g, step):
             store(weight_transform(tile), g, ((t - first) * blocks + b) * LANES, WIDTH * step, step)
 
 
-@jit()
+@inner()
 def transform_targets(m, step, biases, planes, layout, tiles, first, last):
     _, _, blocks, plane, row = layout
     for b in range(blocks):
@@ -48,7 +48,7 @@ def transform_targets(m, step, biases, planes, layout, tiles, first, last):
             store(target, planes, tiles[t] + b * plane, row, LANES)
 
 
-@jit()
+@inner()
 def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count):
     """All points of M = V U; two vectors of targets at a time, and the last one alone where their number is odd."""
     for point in range(POINTS):
@@ -69,7 +69,7 @@ def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count)
                 store(last, m, point * m_step + t * m_width + k, m_width, LANES)
 
 
-@jit()
+@inner()
 def add_tiles(g, g_step, filters, g_width, v, v_step, v_width, count, sums, step):
     """S += G V, likewise."""
     for point in range(POINTS):

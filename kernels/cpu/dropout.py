@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.threads import share
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +42,7 @@ def _dropout(x, y, low, high, left, right, threshold, scale, first, last):
             y[at] = x[at] * (scale if words[at % 4, whole] >> np.uint32(8) >= threshold else np.float32(0))
 
 
-@jit()
+@inner()
 def _apply(x, words, threshold, scale, y, count):
     zero, shift = np.float32(0), np.uint32(8)
     for i in range(np.uint64(count)):
@@ -53,7 +53,7 @@ def _apply(x, words, threshold, scale, y, count):
         y[4 * i + 3] = x[4 * i + 3] * (scale if words[3, i] >> shift >= threshold else zero)
 
 
-@jit()
+@inner()
 def philox(a, b, c, d, left, right):
     """Philox4x32-10 in place: counters to words, an array for each of the four, under the key (left, right)."""
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""Images side by side: (N, C, pixels) to and from [group][channel][position][lane], where lane l of a group is image l.
+"""Images side by side: (N, C, pixels) to [group][channel][position][lane], where lane l of a group is image l.
 
 A group is as many images as a vector has lanes; missing images of the last group are zeros. `positions` says at which
 element of its plane each pixel's vector stands, so that padding, row length and order are the caller's choice.
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.simd import LANES, load_tile, store
-from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
+from cnn.kernels.cpu.compile import inner
+from cnn.kernels.cpu.simd import LANES, load_tile
+from cnn.kernels.cpu.transpose import load_rows, scatter_rows, transpose
 
 Array = np.ndarray[Any, Any]
 
@@ -26,8 +26,8 @@ def padded_positions(positions: Array, spare: int) -> Array:
     return np.concatenate([positions, np.full(missing, spare)]).astype(np.int64)
 
 
-def _make(lanes: int) -> tuple[Any, Any]:
-    @jit()
+def _make(lanes: int) -> Any:
+    @inner()
     def interleave(x, image, images, channels, pixels, positions, y, plane):
         """y[c * plane + positions[p] + l] = x[image + l, c, p], for l < images, c < channels, p < pixels."""
         for c in range(channels):
@@ -39,23 +39,7 @@ def _make(lanes: int) -> tuple[Any, Any]:
                     tile = load_rows(x, start, channels * pixels, images, pixels - p, lanes)
                 scatter_rows(transpose(tile), y, c * plane, positions, p)
 
-    @jit()
-    def separate(x, plane, positions, y, image, images, channels, pixels, part, padded_part):
-        """The way back: y[image + l, c, p] = x[plane of c + positions[p] + l].
-
-        Channels come in parts (the groups of a convolution) that take `padded_part` planes for `part` channels.
-        """
-        for c in range(channels):
-            first = (c // part * padded_part + c % part) * plane
-            for p in range(0, pixels, lanes):
-                tile = transpose(gather_rows(x, first, positions, p, lanes))
-                start = (image * channels + c) * pixels + p
-                if images == lanes and p + lanes <= pixels:
-                    store(tile, y, start, channels * pixels, 0)
-                else:
-                    store_rows(tile, y, start, channels * pixels, images, pixels - p)
-
-    return interleave, separate
+    return interleave
 
 
-interleave, separate = _make(LANES)
+interleave = _make(LANES)

@@ -18,8 +18,9 @@ from cnn.kernels.buffers import empty
 from cnn.kernels.cpu import activation as activations
 from cnn.kernels.cpu import dropout as dropouts
 from cnn.kernels.cpu.activation import flat_view
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.layout import NONE
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, REGISTERS, add_outer, add_products, store, store_sums, zeros
 from cnn.kernels.cpu.threads import share_signalled
@@ -98,7 +99,7 @@ def _forward(words, x, weight, bias, y, images, channels, filters, relu, first, 
         for k in range(first, last):
             put(y, n * filters + k, get(bias, k))
     whole = channels // LANES * LANES
-    x_rest, weight_rest = _rest(x, 0, images, channels), _rest(weight, first, last, channels)
+    x_rest, weight_rest = _rest(x, NONE, images, channels), _rest(weight, first, last, channels)
     # A tile's last filters may be none: it computes the last one again, for nothing.
     lines, rest_lines = np.empty(FILTERS, np.int64), np.empty(FILTERS, np.int64)
     sums = np.empty(IMAGES * FILTERS, np.float32)
@@ -181,7 +182,7 @@ def _multiply(a, a_row, a_step, b, out, rows, count, width, first, last):
             source, target, step, end = b, out, width, min(last, whole)
         else:
             source, target, step, first, end = (
-                _rest(b, 0, count, width),
+                _rest(b, NONE, count, width),
                 np.empty(rows * LANES, np.float32),
                 LANES,
                 0,
@@ -208,7 +209,7 @@ def _multiply(a, a_row, a_step, b, out, rows, count, width, first, last):
             _put_rest(target, out, rows, width)
 
 
-@jit()
+@inner()
 def _rest(matrix, first, last, columns):
     """The columns that fill no vector, of some rows, filled up with zeros."""
     whole = columns // LANES * LANES

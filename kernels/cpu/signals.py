@@ -23,7 +23,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cnn.kernels.cpu.compile import jit
+from cnn.kernels.cpu.compile import inner, jit
 
 ASLEEP, READY, ARMED, RUNNING = range(4)
 
@@ -59,7 +59,7 @@ def await_job(signals, i):
     return not _exchange(signals, i, READY, ASLEEP) and _await_beginning(signals, i)
 
 
-@jit()
+@inner()
 def _await_beginning(signals, i):
     while _load(signals, i) != RUNNING:
         _pause()
