@@ -33,6 +33,7 @@ from cnn.kernels.norm import batch_norm_backward, batch_norm_forward
 from cnn.kernels.optimizer import adam_update, sgd_update
 from cnn.kernels.pool import avg_pool_backward, avg_pool_forward, max_pool_backward, max_pool_forward
 from cnn.kernels.record import record
+from cnn.kernels.residual import residual_backward, residual_forward
 
 __all__ = [
     "BackendError",
@@ -67,6 +68,8 @@ __all__ = [
     "record",
     "relu_backward",
     "relu_forward",
+    "residual_backward",
+    "residual_forward",
     "sgd_update",
     "sigmoid_backward",
     "sigmoid_forward",

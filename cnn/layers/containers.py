@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from cnn.array import Array, namespace
+from cnn import kernels
+from cnn.array import Array
 from cnn.kernels import ShapeError
-from cnn.kernels.buffers import empty
 from cnn.layers.layer import Layer
 
 
@@ -85,17 +85,40 @@ class Residual(Layer):
         self.shortcut = shortcut
 
     def forward(self, x: Array) -> Array:
-        y = self.body.forward(x)
+        return self.forward_joined(x)
+
+    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
+        """As `forward`, with an activation behind the sum."""
+        body = self.body.forward(x)
         around = x if self.shortcut is None else self.shortcut.forward(x)
-        self._check_sum(y.shape, around.shape)
-        return _sum(y, around)
+        self._check_sum(body.shape, around.shape)
+        y = kernels.residual_forward(body, around, activation=activation)
+        self._remember(x, None if activation is None else y)
+        return y
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+        return self.backward_joined(grad_output, needs_input_gradient=needs_input_gradient)
+
+    def backward_joined(
+        self,
+        grad_output: Array,
+        *,
+        activation: str | None = None,
+        input_activation: str | None = None,
+        needs_input_gradient: bool = True,
+    ) -> Array:
+        """As `backward`, from the gradient of what `forward_joined` returned. Activations as in `Conv2d`'s."""
+        x, y = self._recall()
+        if activation is not None:
+            grad_output = getattr(kernels, f"{activation}_backward")(grad_output, y)
         grad_x = self.body.backward(grad_output, needs_input_gradient=needs_input_gradient)
         around = grad_output
         if self.shortcut is not None:
             around = self.shortcut.backward(grad_output, needs_input_gradient=needs_input_gradient)
-        return _sum(grad_x, around) if needs_input_gradient else None
+        if not needs_input_gradient:
+            return None
+        before = {} if input_activation is None else {"input_activation": input_activation, "x": x}
+        return kernels.residual_backward(grad_x, around, **before)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         around = shape if self.shortcut is None else self.shortcut.output_shape(shape)
@@ -119,11 +142,6 @@ def _check_layers(name: str, *layers: Layer) -> None:
         if id(layer) in seen:
             raise ValueError(f"{name}: {layer} is used twice; make a layer for each place")
         seen.add(id(layer))
-
-
-def _sum(a: Array, b: Array) -> Array:
-    """a + b, in an array that a training step may reuse."""
-    return namespace(a).add(a, b, out=empty(a.shape, a.dtype, like=a))
 
 
 def _listed(container: Layer) -> str:

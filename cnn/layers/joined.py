@@ -1,11 +1,12 @@
-"""Neighbours that the kernels compute in one pass: a convolution or a dense layer with what stands behind it.
+"""Neighbours that the kernels compute in one pass: a layer with sums and what stands behind it.
 
-    [Conv | Linear]  [ReLU | Sigmoid | Tanh]  [MaxPool with windows side by side, behind a convolution]  [Dropout]
+    [Conv | Linear | BatchNorm | Residual]  [ReLU | Sigmoid | Tanh]
+                                            [MaxPool with windows side by side, behind a convolution]  [Dropout]
 
 On the way back, the derivative of an activation is taken where the gradient is made: by the next such group, where it
-comes right behind (with a Flatten in between, perhaps). Dropout joins behind a ReLU, where its way back is a factor for
-what is above zero: a dense layer takes that along. The numbers are those of one layer after the other, with fewer
-passes over memory and, on a GPU, fewer launches.
+comes right behind (with a Flatten in between, perhaps) and is no BatchNorm. Dropout joins behind a ReLU, where its way
+back is a factor for what is above zero: a dense layer takes that along. The numbers are those of one layer after the
+other, with fewer passes over memory and, on a GPU, fewer launches.
 """
 
 from __future__ import annotations
@@ -22,9 +23,27 @@ from cnn.layers.dropout import Dropout
 from cnn.layers.flatten import Flatten
 from cnn.layers.layer import Layer
 from cnn.layers.linear import Linear
+from cnn.layers.norm import BatchNorm1d, BatchNorm2d
 from cnn.layers.pool import MaxPool1d, MaxPool2d
 
 NAMES: dict[type[Layer], str] = {ReLU: "relu", Sigmoid: "sigmoid", Tanh: "tanh"}
+
+# What an activation joins, and what takes over the derivative of the one before.
+JOINING = (Conv1d, Conv2d, Linear, BatchNorm1d, BatchNorm2d, Residual)
+TAKING = (Conv1d, Conv2d, Linear, Residual)
+
+
+class JoinedResidual(Residual):
+    """`residual` with the neighbours in it joined."""
+
+    def __init__(self, residual: Residual) -> None:
+        shortcut = None if residual.shortcut is None else join(residual.shortcut)
+        super().__init__(*joined(residual.body), shortcut=shortcut)
+        self._original = (residual,)  # in a tuple since it is no part of this one
+
+    def _remember(self, *values: Any) -> None:
+        if self._original[0].training:
+            self._saved = values
 
 
 class Joined(Layer):
@@ -35,7 +54,7 @@ class Joined(Layer):
     whether somebody clears the gradients before each `backward`.
     """
 
-    def __init__(self, layer: Conv1d | Conv2d | Linear) -> None:
+    def __init__(self, layer: Conv1d | Conv2d | Linear | BatchNorm1d | BatchNorm2d | Residual) -> None:
         self.layer = layer
         self.activation: Layer | None = None
         self.pool: MaxPool1d | MaxPool2d | None = None
@@ -69,7 +88,7 @@ class Joined(Layer):
         if type(layer) in NAMES and self.activation is None and self.pool is None:
             self.activation = layer
             return True
-        if type(layer) in (MaxPool1d, MaxPool2d) and not isinstance(self.layer, Linear) and self.pool is None:
+        if type(layer) in (MaxPool1d, MaxPool2d) and isinstance(self.layer, Conv1d | Conv2d) and self.pool is None:
             assert isinstance(layer, MaxPool1d | MaxPool2d)
             if layer.spatial == self.layer.spatial and layer.is_side_by_side:
                 self.pool = layer
@@ -78,7 +97,7 @@ class Joined(Layer):
 
     def follows(self, before: Joined) -> None:
         """x is what `before` returned, in another shape perhaps: take over what stands behind its layer."""
-        if before.activation is not None and (before.dropout is None or isinstance(self.layer, Linear)):
+        if before.activation is not None and isinstance(self.layer, TAKING if before.dropout is None else Linear):
             self.before, before.hands_over = (before,), True
 
     def forward(self, x: Array) -> Array:
@@ -87,23 +106,29 @@ class Joined(Layer):
             self.drawn = self.dropout.p, *random.next_call(x)
         if isinstance(self.layer, Linear):
             return self.layer.forward_joined(x, activation=self.activation_name, dropout=self.drawn)
-        y = self.layer.forward_joined(x, activation=self.activation_name, **self._window())
+        y: Array = self.layer.forward_joined(x, activation=self.activation_name, **self._window())
         return y if self.drawn is None else kernels.dropout(y, *self.drawn)
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+        activation = None if self.hands_over else self.activation_name
         options: dict[str, Any] = {
-            "activation": None if self.hands_over else self.activation_name,
+            "activation": activation,
             "input_activation": self.input_activation,
             "needs_input_gradient": needs_input_gradient,
-            "zeroed": self.zeroed,
         }
         if isinstance(self.layer, Linear):
             own = 0.0 if self.hands_over else self.dropped
             taken = sum(group.dropped for group in self.before)
-            return self.layer.backward_joined(grad_output, dropout=own, input_dropout=taken, **options)
+            return self.layer.backward_joined(
+                grad_output, dropout=own, input_dropout=taken, zeroed=self.zeroed, **options
+            )
         if self.drawn is not None and not self.hands_over:
             grad_output = kernels.dropout(grad_output, *self.drawn)
-        return self.layer.backward_joined(grad_output, **options, **self._window())
+        if isinstance(self.layer, BatchNorm1d | BatchNorm2d):
+            return self.layer.backward_joined(grad_output, activation=activation)
+        if isinstance(self.layer, Residual):
+            return self.layer.backward_joined(grad_output, **options)
+        return self.layer.backward_joined(grad_output, zeroed=self.zeroed, **options, **self._window())
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = self.layer.output_shape(shape)
@@ -117,10 +142,7 @@ def join(layer: Layer) -> Layer:
     """What computes as `layer` does, made of the same layers, with all neighbours joined that can be."""
     if type(layer) is Sequential:
         return Sequential(*joined(layer))
-    if type(layer) is Residual:
-        shortcut = None if layer.shortcut is None else join(layer.shortcut)
-        return Residual(*joined(layer.body), shortcut=shortcut)
-    return layer
+    return JoinedResidual(layer) if type(layer) is Residual else layer
 
 
 def joined(layers: Iterable[Layer]) -> list[Layer]:
@@ -130,9 +152,8 @@ def joined(layers: Iterable[Layer]) -> list[Layer]:
         last = groups[-1] if groups else None
         if isinstance(last, Joined) and last.takes(layer):
             continue
-        if type(layer) in (Conv1d, Conv2d, Linear):
-            assert isinstance(layer, Conv1d | Conv2d | Linear)
-            group = Joined(layer)
+        if type(layer) in JOINING:
+            group = Joined(join(layer))
             before = next((one for one in reversed(groups) if type(one) is not Flatten), None)
             if isinstance(before, Joined):
                 group.follows(before)

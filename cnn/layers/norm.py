@@ -25,6 +25,10 @@ class _BatchNorm(Layer):
         self.num_batches_tracked = np.zeros((), np.int64)
 
     def forward(self, x: Array) -> Array:
+        return self.forward_joined(x)
+
+    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
+        """As `forward`, with an activation behind it, in one pass."""
         self._check_input(x, *self._sizes(np.ndim(x)))
         y, saved = kernels.batch_norm_forward(
             x,
@@ -35,9 +39,10 @@ class _BatchNorm(Layer):
             training=self.training,
             momentum=self.momentum,
             eps=self.eps,
+            activation=activation,
         )
         self.replayed()
-        self._remember(x, saved)
+        self._remember(x, saved, None if activation is None else y)
         return y
 
     def replayed(self) -> None:
@@ -45,8 +50,14 @@ class _BatchNorm(Layer):
             self.num_batches_tracked += 1
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
-        x, saved = self._recall()
-        grad_x, self.weight.grad, self.bias.grad = kernels.batch_norm_backward(grad_output, x, self.weight.data, saved)
+        return self.backward_joined(grad_output)
+
+    def backward_joined(self, grad_output: Array, *, activation: str | None = None) -> Array:
+        """As `backward`, from the gradient of what `forward_joined` returned; without activation, from before it."""
+        x, saved, y = self._recall()
+        grad_x, self.weight.grad, self.bias.grad = kernels.batch_norm_backward(
+            grad_output, x, self.weight.data, saved, activation=activation, y=None if activation is None else y
+        )
         return grad_x
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

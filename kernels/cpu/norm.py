@@ -3,7 +3,8 @@
 Sums run over one plane in float32 vectors and from plane to plane in float64, so that their error does not grow with
 the batch. A plane's squares are summed around its own mean, while it lies in the first-level cache, and moved to the
 common mean (Chan, Golub, LeVeque, Algorithms for computing the sample variance, 1983): one pass over memory. A second
-pass makes the result, of a channel that mostly lies in a cache still.
+pass makes the result, of a channel that mostly lies in a cache still. Each way is one loop with and without a relu
+behind the layer, so that the bits are those of one after the other.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.buffers import empty
+from cnn.kernels.cpu import activation as activations
 from cnn.kernels.cpu.activation import flat_view
-from cnn.kernels.cpu.compile import REORDERED, jit
+from cnn.kernels.cpu.compile import REORDERED, inner, jit
 from cnn.kernels.cpu.element import get, put
 from cnn.kernels.cpu.signals import begin
+from cnn.kernels.cpu.simd import LANES, load_tile, store_sums, zeros
+from cnn.kernels.cpu.simd_arithmetic import minus, plus, plus_product
+from cnn.kernels.cpu.simd_choice import where_positive
 from cnn.kernels.cpu.threads import share_signalled
 
 Array = np.ndarray[Any, Any]
 
 # A thread costs more than it computes below about this many elements.
 LEAST = 2**14
+
+NOTHING = np.zeros(0, np.float32)
+NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
 
 
 def batch_norm_forward(
@@ -34,16 +43,20 @@ def batch_norm_forward(
     training: bool,
     momentum: float,
     eps: float,
+    activation: str | None,
     y: Array,
     saved: Array,
 ) -> None:
     sizes = _sizes(x)
-    arrays = flat_view(x), weight, bias, np.float32(eps), y.reshape(-1), saved
+    relu = activation == "relu"
+    arrays = flat_view(x), weight, bias, np.float32(eps), RELU_FLOOR if relu else NO_FLOOR, y.reshape(-1), saved
     if training and x.size:
         running = running_mean, running_var, np.float32(momentum)
         _share(lambda words, i, j: _normalise_by_batch(words, *sizes, *arrays, *running, i, j), sizes)
     else:
         _share(lambda words, i, j: _normalise(words, *sizes, *arrays, running_mean, running_var, i, j), sizes)
+    if activation is not None and not relu:
+        getattr(activations, f"{activation}_forward")(y, y)
 
 
 def batch_norm_backward(
@@ -51,12 +64,20 @@ def batch_norm_backward(
     x: Array,
     weight: Array,
     saved: Array,
+    activation: str | None,
+    y: Array | None,
     grad_x: Array,
     grad_weight: Array,
     grad_bias: Array,
 ) -> None:
     sizes = _sizes(x)
-    arrays = flat_view(grad_output), flat_view(x), weight, saved, grad_x.reshape(-1), grad_weight, grad_bias
+    g, gate = grad_output, NOTHING
+    if activation == "relu" and y is not None:
+        gate = flat_view(y)
+    elif activation is not None:
+        g = empty(g.shape, np.float32)
+        getattr(activations, f"{activation}_backward")(grad_output, y, g)
+    arrays = flat_view(g), gate, flat_view(x), weight, saved, grad_x.reshape(-1), grad_weight, grad_bias
     _share(lambda words, i, j: _gradients(words, *sizes, *arrays, i, j), sizes)
 
 
@@ -71,10 +92,11 @@ def _share(work: Any, sizes: tuple[int, int, int]) -> None:
 
 
 @jit(inline="always")
-def _affine(x, images, channels, pixels, c, scale, shift, y):
+def _affine(x, images, channels, pixels, c, scale, shift, floor, y):
     for n in range(images):
         for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
-            put(y, i, get(x, i) * scale + shift)
+            value = get(x, i) * scale + shift
+            put(y, i, floor if value < floor else value)  # NaN is not below, and stays
 
 
 @jit(fastmath=REORDERED)
@@ -108,6 +130,7 @@ def _normalise_by_batch(
     weight,
     bias,
     eps,
+    floor,
     y,
     saved,
     running_mean,
@@ -125,41 +148,67 @@ def _normalise_by_batch(
         saved[0, c] = mean
         saved[1, c] = np.float32(1) / np.sqrt(np.float32(var) + eps)
         scale = weight[c] * saved[1, c]
-        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, y)
+        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, floor, y)
 
 
 @jit()
-def _normalise(words, images, channels, pixels, x, weight, bias, eps, y, saved, running_mean, running_var, first, last):
+def _normalise(
+    words, images, channels, pixels, x, weight, bias, eps, floor, y, saved, running_mean, running_var, first, last
+):
     begin(words)
     for c in range(first, last):
         saved[0, c] = running_mean[c]
         saved[1, c] = np.float32(1) / np.sqrt(running_var[c] + eps)
         scale = weight[c] * saved[1, c]
-        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, y)
+        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, floor, y)
 
 
-@jit(fastmath=REORDERED)
-def _gradients(
-    words, images, channels, pixels, grad_output, x, weight, saved, grad_x, grad_weight, grad_bias, first, last
-):
+@jit()
+def _gradients(words, images, channels, pixels, g, gate, x, weight, saved, grad_x, grad_weight, grad_bias, first, last):
     begin(words)
+    sums = np.empty(2, np.float32)
     for c in range(first, last):
         mean, scale = saved[0, c], saved[1, c]
         total = product = 0.0
         for n in range(images):
-            part = part_product = np.float32(0)
-            for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
-                part += get(grad_output, i)
-                part_product += get(grad_output, i) * ((get(x, i) - mean) * scale)
-            total += part
-            product += part_product
+            _plane_sums(g, gate, x, mean, (n * channels + c) * pixels, pixels, sums)
+            total += sums[0]
+            product += sums[1]
+        product *= scale
         grad_bias[c] = total
         grad_weight[c] = product
         count = max(images * pixels, 1)
-        # factor * (grad_output - total / count - (x - mean) * scale * product / count), gathered by x
+        # factor * (g - total / count - (x - mean) * scale * product / count), gathered by x
         factor = weight[c] * scale
         slope = np.float32(product / count) * scale * factor
         shift = np.float32(total / count) * factor
         for n in range(images):
             for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
-                put(grad_x, i, factor * get(grad_output, i) - (get(x, i) - mean) * slope - shift)
+                put(grad_x, i, factor * _passed(g, gate, i) - (get(x, i) - mean) * slope - shift)
+
+
+@inner()
+def _plane_sums(g, gate, x, mean, first, pixels, sums):
+    """Of g, and of g * (x - mean), where the gate is open."""
+    whole = first + pixels // LANES * LANES
+    total, product = zeros(1, 1, LANES), zeros(1, 1, LANES)
+    for i in range(first, whole, LANES):
+        tile = load_tile(g, i, 0, 0, 1, 1, LANES)
+        if gate.size > 0:
+            tile = where_positive(tile, load_tile(gate, i, 0, 0, 1, 1, LANES))
+        total = plus(total, tile)
+        product = plus_product(product, tile, minus(load_tile(x, i, 0, 0, 1, 1, LANES), mean))
+    store_sums(total, sums, 0, 0)
+    store_sums(product, sums, 1, 0)
+    for i in range(whole, first + pixels):
+        passed = _passed(g, gate, i)
+        sums[0] += passed
+        sums[1] += passed * (get(x, i) - mean)
+
+
+@jit(inline="always")
+def _passed(g, gate, i):
+    value = get(g, i)
+    if gate.size > 0:
+        value = value if get(gate, i) > np.float32(0) else np.float32(0)
+    return value

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels import buffers
+from cnn.kernels.cuda.activation import DERIVATIVES, FUNCTIONS
 from cnn.kernels.cuda.channels import THREADS, parts, place
 from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.intrinsics import shuffle
@@ -41,6 +42,7 @@ def batch_norm_forward(
     training: bool,
     momentum: float,
     eps: float,
+    activation: str | None,
     y: Any,
     saved: Any,
 ) -> None:
@@ -49,12 +51,12 @@ def batch_norm_forward(
     x, weight, bias = contiguous(x), contiguous(weight), contiguous(bias)
     mean, var = contiguous(running_mean), contiguous(running_var)
     if not (training and count):
-        plan_batch_norm_evaluation(*sizes)(x, weight, bias, mean, var, y, saved, eps, count)
+        plan_batch_norm_evaluation(*sizes, activation)(x, weight, bias, mean, var, y, saved, eps, count)
         return
     number, length = parts(count)
     moments = buffers.empty((3, channels, number), np.float32, like=x)
     plan_batch_norm_moments(*sizes)(x, moments, count, length)
-    launch = plan_batch_norm_training(*sizes)
+    launch = plan_batch_norm_training(*sizes, activation)
     launch(x, weight, bias, moments, mean, var, y, saved, momentum, eps, count, number)
     for given, written in ((running_mean, mean), (running_var, var)):
         if written is not given:
@@ -66,6 +68,8 @@ def batch_norm_backward(
     x: Any,
     weight: Any,
     saved: Any,
+    activation: str | None,
+    y: Any | None,
     grad_x: Any,
     grad_weight: Any,
     grad_bias: Any,
@@ -74,10 +78,11 @@ def batch_norm_backward(
     count = images * pixels
     number, length = parts(count)
     grad_output, x, weight, saved = (contiguous(array) for array in (grad_output, x, weight, saved))
+    y = grad_output if y is None else contiguous(y)  # not read without an activation
     sums = buffers.empty((2, channels, number), np.float32, like=x)
-    plan_batch_norm_sums(*sizes)(grad_output, x, saved, sums, count, length)
-    launch = plan_batch_norm_gradient(*sizes)
-    launch(grad_output, x, weight, saved, sums, grad_x, grad_weight, grad_bias, count, number)
+    plan_batch_norm_sums(*sizes, activation)(grad_output, y, x, saved, sums, count, length)
+    launch = plan_batch_norm_gradient(*sizes, activation)
+    launch(grad_output, y, x, weight, saved, sums, grad_x, grad_weight, grad_bias, count, number)
 
 
 def plan_batch_norm_moments(images: int, channels: int, pixels: int) -> Launch:
@@ -85,23 +90,23 @@ def plan_batch_norm_moments(images: int, channels: int, pixels: int) -> Launch:
     return Launch(_moments(channels, pixels), (channels, parts(images * pixels)[0]), (THREADS,))
 
 
-def plan_batch_norm_training(images: int, channels: int, pixels: int) -> Launch:
+def plan_batch_norm_training(images: int, channels: int, pixels: int, activation: str | None) -> Launch:
     """The second launch of a training pass."""
-    return Launch(_training(channels, pixels), _applying(images, channels, pixels), (THREADS,))
+    return Launch(_training(channels, pixels, activation), _applying(images, channels, pixels), (THREADS,))
 
 
-def plan_batch_norm_evaluation(images: int, channels: int, pixels: int) -> Launch:
-    return Launch(_evaluation(channels, pixels), _applying(images, channels, pixels), (THREADS,))
+def plan_batch_norm_evaluation(images: int, channels: int, pixels: int, activation: str | None) -> Launch:
+    return Launch(_evaluation(channels, pixels, activation), _applying(images, channels, pixels), (THREADS,))
 
 
-def plan_batch_norm_sums(images: int, channels: int, pixels: int) -> Launch:
+def plan_batch_norm_sums(images: int, channels: int, pixels: int, activation: str | None) -> Launch:
     """The first launch of a backward pass."""
-    return Launch(_sums(channels, pixels), (channels, parts(images * pixels)[0]), (THREADS,))
+    return Launch(_sums(channels, pixels, activation), (channels, parts(images * pixels)[0]), (THREADS,))
 
 
-def plan_batch_norm_gradient(images: int, channels: int, pixels: int) -> Launch:
+def plan_batch_norm_gradient(images: int, channels: int, pixels: int, activation: str | None) -> Launch:
     """The second launch of a backward pass."""
-    return Launch(_gradient(channels, pixels), _applying(images, channels, pixels), (THREADS,))
+    return Launch(_gradient(channels, pixels, activation), _applying(images, channels, pixels), (THREADS,))
 
 
 def _applying(images: int, channels: int, pixels: int) -> tuple[int, int]:
@@ -154,8 +159,8 @@ def _moments(channels: int, pixels: int) -> Kernel:
 
 
 @cache
-def _training(channels: int, pixels: int) -> Kernel:
-    at = place(channels, pixels)
+def _training(channels: int, pixels: int, activation: str | None) -> Kernel:
+    at, act = place(channels, pixels), FUNCTIONS[activation]
 
     def training(x, weight, bias, moments, running_mean, running_var, y, saved, momentum, eps, count, number):
         # A block owns a run of a channel; a lane, one of its parts.
@@ -179,7 +184,7 @@ def _training(channels: int, pixels: int) -> Kernel:
         e = uint32(uint32(cuda.blockIdx.y) * uint32(THREADS) + thread)
         while e < count:
             i = at(channel, e)
-            y[i] = (x[i] - mean) * factor + shift
+            y[i] = act((x[i] - mean) * factor + shift)
             e = uint32(e + uint32(cuda.gridDim.y) * uint32(THREADS))
 
     arrays = (REAL,) * 8
@@ -187,8 +192,8 @@ def _training(channels: int, pixels: int) -> Kernel:
 
 
 @cache
-def _evaluation(channels: int, pixels: int) -> Kernel:
-    at = place(channels, pixels)
+def _evaluation(channels: int, pixels: int, activation: str | None) -> Kernel:
+    at, act = place(channels, pixels), FUNCTIONS[activation]
 
     def evaluation(x, weight, bias, running_mean, running_var, y, saved, eps, count):
         # A block owns a run of a channel.
@@ -202,17 +207,17 @@ def _evaluation(channels: int, pixels: int) -> Kernel:
         e = uint32(uint32(cuda.blockIdx.y) * uint32(THREADS) + thread)
         while e < count:
             i = at(channel, e)
-            y[i] = (x[i] - mean) * factor + shift
+            y[i] = act((x[i] - mean) * factor + shift)
             e = uint32(e + uint32(cuda.gridDim.y) * uint32(THREADS))
 
     return Kernel("batch_norm_evaluation", evaluation, ((REAL,) * 7 + (float32, uint32)), THREADS)
 
 
 @cache
-def _sums(channels: int, pixels: int) -> Kernel:
-    at = place(channels, pixels)
+def _sums(channels: int, pixels: int, activation: str | None) -> Kernel:
+    at, derivative = place(channels, pixels), DERIVATIVES[activation]
 
-    def sums(grad_output, x, saved, sums, count, length):
+    def sums(grad_output, y, x, saved, sums, count, length):
         # A block owns a part of a channel.
         thread = uint32(cuda.threadIdx.x)
         channel, part = uint32(cuda.blockIdx.x), uint32(cuda.blockIdx.y)
@@ -223,22 +228,23 @@ def _sums(channels: int, pixels: int) -> Kernel:
         end = uint32(min(uint32((part + uint32(1)) * length), count))
         while e < end:
             i = at(channel, e)
-            total += grad_output[i]
-            product += grad_output[i] * ((x[i] - mean) * scale)
+            g = derivative(grad_output[i], y[i])
+            total += g
+            product += g * ((x[i] - mean) * scale)
             e = uint32(e + uint32(THREADS))
         total, product = block_sum(total), block_sum(product)
         if thread == uint32(0):
             sums[uint32(channel * row + part)] = total
             sums[uint32((rows + channel) * row + part)] = product
 
-    return Kernel("batch_norm_sums", sums, (REAL, REAL, REAL, REAL, uint32, uint32), THREADS)
+    return Kernel("batch_norm_sums", sums, (*(REAL,) * 5, uint32, uint32), THREADS)
 
 
 @cache
-def _gradient(channels: int, pixels: int) -> Kernel:
-    at = place(channels, pixels)
+def _gradient(channels: int, pixels: int, activation: str | None) -> Kernel:
+    at, derivative = place(channels, pixels), DERIVATIVES[activation]
 
-    def gradient(grad_output, x, weight, saved, sums, grad_x, grad_weight, grad_bias, count, number):
+    def gradient(grad_output, y, x, weight, saved, sums, grad_x, grad_weight, grad_bias, count, number):
         # A block owns a run of a channel; a lane, one of its parts.
         thread = uint32(cuda.threadIdx.x)
         lane = thread & uint32(31)
@@ -256,10 +262,11 @@ def _gradient(channels: int, pixels: int) -> Kernel:
         e = uint32(uint32(cuda.blockIdx.y) * uint32(THREADS) + thread)
         while e < count:
             i = at(channel, e)
-            grad_x[i] = factor * (grad_output[i] - total - (x[i] - mean) * scale * product)
+            g = derivative(grad_output[i], y[i])
+            grad_x[i] = factor * (g - total - (x[i] - mean) * scale * product)
             e = uint32(e + uint32(cuda.gridDim.y) * uint32(THREADS))
 
-    return Kernel("batch_norm_gradient", gradient, ((REAL,) * 8 + (uint32, uint32)), THREADS)
+    return Kernel("batch_norm_gradient", gradient, ((REAL,) * 9 + (uint32, uint32)), THREADS)
 
 
 @device

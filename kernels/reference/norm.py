@@ -1,6 +1,7 @@
 """Batch normalisation, with xh = (x - mean) / sqrt(var + eps) and n values per channel:
 
-y = xh * weight + bias
+y = activation(xh * weight + bias)
+g = grad_output activation'(y)
 grad_bias = sum g,  grad_weight = sum g xh,  grad_x = weight / sqrt(var + eps) (g - grad_bias / n - xh grad_weight / n)
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from cnn.kernels.reference import activation as activations
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +25,7 @@ def batch_norm_forward(
     training: bool,
     momentum: float,
     eps: float,
+    activation: str | None,
     y: Array,
     saved: Array,
 ) -> None:
@@ -36,6 +40,8 @@ def batch_norm_forward(
     saved[1] = 1 / np.sqrt(var + x.dtype.type(eps))
     normalised = (x - saved[0].reshape(per_channel)) * saved[1].reshape(per_channel)
     y[...] = normalised * weight.reshape(per_channel) + bias.reshape(per_channel)
+    if activation is not None:
+        getattr(activations, f"{activation}_forward")(y, y)
 
 
 def batch_norm_backward(
@@ -43,18 +49,24 @@ def batch_norm_backward(
     x: Array,
     weight: Array,
     saved: Array,
+    activation: str | None,
+    y: Array | None,
     grad_x: Array,
     grad_weight: Array,
     grad_bias: Array,
 ) -> None:
     axes, per_channel = _layout(x)
+    g = grad_output
+    if activation is not None:
+        g = np.empty_like(grad_output)
+        getattr(activations, f"{activation}_backward")(grad_output, y, g)
     n = x.dtype.type(max(x.size // max(x.shape[1], 1), 1))
     mean, scale = saved.reshape(2, *per_channel)
     normalised = (x - mean) * scale
-    grad_bias[...] = grad_output.sum(axis=axes)
-    grad_weight[...] = (grad_output * normalised).sum(axis=axes)
+    grad_bias[...] = g.sum(axis=axes)
+    grad_weight[...] = (g * normalised).sum(axis=axes)
     shared = (grad_bias.reshape(per_channel) + normalised * grad_weight.reshape(per_channel)) / n
-    grad_x[...] = weight.reshape(per_channel) * scale * (grad_output - shared)
+    grad_x[...] = weight.reshape(per_channel) * scale * (g - shared)
 
 
 def _layout(x: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:

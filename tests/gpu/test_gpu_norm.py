@@ -17,12 +17,16 @@ SHAPES = [(64, 16, 32, 32), (64, 32, 16, 16), (64, 64, 8, 8), (33, 7, 5), (300, 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_training(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_training(shape: tuple[int, ...], activation: str | None) -> None:
     weight, bias, mean, var = (1.5 + uniform(shape[1], seed=seed) for seed in range(4))
     x = uniform(*shape)
     given = {"x": x, "weight": weight, "bias": bias, "running_mean": mean, "running_var": var, "training": True}
-    _, saved, *_ = check_parity("batch_norm_forward", given, "running_mean", "running_var", length=64)
+    given |= {"activation": activation}
+    y, saved, *_ = check_parity("batch_norm_forward", given, "running_mean", "running_var", length=64)
     backward = {"grad_output": uniform(*shape, seed=9), "x": x, "weight": weight, "saved": saved}
+    if activation is not None:
+        backward |= {"activation": activation, "y": y}
     check_parity("batch_norm_backward", backward, length=1024)
 
 

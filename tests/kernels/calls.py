@@ -89,9 +89,16 @@ def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int 
             return {"y": real(*input_), "target": real(*input_)}
         case "batch_norm_forward":
             running = {"running_mean": real(4), "running_var": real(4) + dtype(1.5)}
-            return {"x": real(*input_), "weight": real(4), "bias": real(4), **running, "training": True}
+            given = {"x": real(*input_), "weight": real(4), "bias": real(4), **running, "training": True}
+            return {**given, "activation": "relu"}
         case "batch_norm_backward":
-            return {"grad_output": real(*input_), "x": real(*input_), "weight": real(4), "saved": real(2, 4)}
+            given = {"grad_output": real(*input_), "x": real(*input_), "weight": real(4), "saved": real(2, 4)}
+            return {**given, "activation": "relu", "y": real(*input_)}
+        case "residual_forward":
+            return {"body": real(*input_), "around": real(*input_), "activation": "relu"}
+        case "residual_backward":
+            given = {"grad_body": real(*input_), "grad_around": real(*input_)}
+            return {**given, "input_activation": "relu", "x": real(*input_)}
         case "sgd_update":
             state = {"velocity": real(weights)}
             options = {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}

@@ -22,6 +22,8 @@ OPTIONAL = {
     ("linear_forward", "bias"),
     ("linear_backward", "grad_bias"),
     ("linear_backward", "y"),
+    ("batch_norm_backward", "y"),
+    ("residual_backward", "x"),
 }
 INDICES = [
     ("softmax_cross_entropy", "labels"),

@@ -15,6 +15,14 @@ pytestmark = pytest.mark.usefixtures("backend")
 
 Array = np.ndarray[Any, Any]
 
+# Activations, and their derivatives by what they gave.
+ACTIVATIONS: dict[str | None, tuple[Any, Any]] = {
+    None: (lambda z: z, np.ones_like),
+    "relu": (lambda z: np.maximum(z, 0), lambda y: y > 0),
+    "sigmoid": (lambda z: 1 / (1 + np.exp(-z)), lambda y: y * (1 - y)),
+    "tanh": (np.tanh, lambda y: 1 - y**2),
+}
+
 
 def f(*values: float) -> Array:
     return np.array(values, np.float32)
@@ -70,18 +78,23 @@ def test_eps_and_momentum() -> None:
 
 @pytest.mark.parametrize("images", [2, 15, 16, 17, 33])
 @pytest.mark.parametrize("spatial", [(), (1,), (7,), (3, 5), (8, 16), (4, 4, 4)])
-def test_shapes(images: int, spatial: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_shapes(images: int, spatial: tuple[int, ...], activation: str | None) -> None:
     rng = np.random.default_rng(images)
     channels = 5
     shape = (images, channels, *spatial)
     x, g = (rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(2))
     x[0], x[1] = 1, -1  # so that no channel's variance is near zero, where 1 / sqrt(var) magnifies every rounding
-    weight, bias, mean, var = (rng.uniform(0.5, 1, channels).astype(np.float32) for _ in range(4))
+    weight, mean, var = (rng.uniform(0.5, 1, channels).astype(np.float32) for _ in range(3))
+    bias = rng.uniform(-0.5, 0.5, channels).astype(np.float32)
+    act, derivative = ACTIVATIONS[activation]
     # The formulas in float64, each channel by itself as one row.
     rows, grads = (np.moveaxis(a.astype(np.float64), 1, 0).reshape(channels, -1) for a in (x, g))
     n = rows.shape[1]
     scale = 1 / np.sqrt(rows.var(axis=1) + 1e-5)
     normalised = (rows - rows.mean(axis=1)[:, None]) * scale[:, None]
+    output = act(normalised * weight[:, None] + bias[:, None])
+    grads = grads * derivative(output)
     sums, products = grads.sum(axis=1), (grads * normalised).sum(axis=1)
     expected_grad = (weight * scale)[:, None] * (grads - sums[:, None] / n - normalised * products[:, None] / n)
 
@@ -89,12 +102,15 @@ def test_shapes(images: int, spatial: tuple[int, ...]) -> None:
         return np.moveaxis(a, 1, 0).reshape(channels, -1)
 
     running_mean, running_var = mean.copy(), var.copy()
-    y, saved = kernels.batch_norm_forward(x, weight, bias, running_mean, running_var, training=True)
-    assert_close(as_rows(y), normalised * weight[:, None] + bias[:, None], length=64)
+    y, saved = kernels.batch_norm_forward(
+        x, weight, bias, running_mean, running_var, training=True, activation=activation
+    )
+    assert_close(as_rows(y), output, length=64)
     assert_close(saved, [rows.mean(axis=1), scale], length=64)
     assert_close(running_mean, 0.9 * mean + 0.1 * rows.mean(axis=1), length=64)
     assert_close(running_var, 0.9 * var + 0.1 * rows.var(axis=1, ddof=1), length=64)
-    grad_x, grad_weight, grad_bias = kernels.batch_norm_backward(g, x, weight, saved)
+    behind = {} if activation is None else {"activation": activation, "y": y}
+    grad_x, grad_weight, grad_bias = kernels.batch_norm_backward(g, x, weight, saved, **behind)
     assert_close(as_rows(grad_x), expected_grad, length=1024)
     assert_close(grad_weight, products, length=4096)
     assert_close(grad_bias, sums, length=4096)

@@ -54,6 +54,21 @@ def test_pooling_joins_without_an_activation_and_nothing_joins_behind_it() -> No
     assert joined_types(join(model)) == [[cnn.Conv1d, cnn.MaxPool1d], cnn.ReLU]
 
 
+def test_batch_normalisation_is_joined_with_an_activation_alone_and_takes_no_derivative_over() -> None:
+    model = cnn.Sequential(
+        cnn.Conv2d(1, 2, 3), cnn.ReLU(), cnn.BatchNorm2d(2), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Conv2d(2, 2, 1),
+        cnn.BatchNorm2d(2), cnn.Tanh(), cnn.Conv2d(2, 2, 1), cnn.BatchNorm2d(2),
+    )  # fmt: skip
+    together = join(model)
+    assert joined_types(together) == [
+        [cnn.Conv2d, cnn.ReLU], [cnn.BatchNorm2d, cnn.ReLU], cnn.MaxPool2d, [cnn.Conv2d],
+        [cnn.BatchNorm2d, cnn.Tanh], [cnn.Conv2d], [cnn.BatchNorm2d],
+    ]  # fmt: skip
+    groups = [layer for _, layer in together.named_children() if isinstance(layer, Joined)]
+    assert [group.input_activation for group in groups] == [None, None, None, None, "tanh", None]
+    assert [group.hands_over for group in groups] == [False, False, False, True, False, False]
+
+
 def test_containers_inside_are_joined_too() -> None:
     body = (cnn.Conv2d(2, 2, 3, padding=1), cnn.ReLU(), cnn.Conv2d(2, 2, 3, padding=1))
     model = cnn.Residual(*body, shortcut=cnn.Sequential(cnn.Conv2d(2, 2, 1), cnn.Sigmoid()))
@@ -85,7 +100,7 @@ class Twice(cnn.Sequential):
         (cnn.Sequential(Doubled(2, 2), cnn.ReLU()), [Doubled, cnn.ReLU]),
         (cnn.Sequential(cnn.Linear(2, 2), Shifted()), [[cnn.Linear], Shifted]),
         (cnn.Sequential(cnn.Linear(2, 2), cnn.LeakyReLU()), [[cnn.Linear], cnn.LeakyReLU]),
-        (cnn.Sequential(cnn.BatchNorm1d(2), cnn.ReLU()), [cnn.BatchNorm1d, cnn.ReLU]),
+        (cnn.Sequential(cnn.BatchNorm1d(2), cnn.LeakyReLU()), [[cnn.BatchNorm1d], cnn.LeakyReLU]),
         (Twice(cnn.Linear(2, 2), cnn.ReLU()), [cnn.Linear, cnn.ReLU]),
     ],
     ids=str,
@@ -106,9 +121,26 @@ def test_the_numbers_are_those_of_one_after_the_other(activation: type[cnn.Layer
     )  # fmt: skip
     model = model.double() if dtype is np.float64 else model
     x, g = uniform(0, 17, 2, 10, dtype=dtype), uniform(1, 17, 2, dtype=dtype)
-    together = join(model)
+    check_same_numbers(model, x, g)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [cnn.ReLU, cnn.Sigmoid])
+def test_the_numbers_of_batch_normalisation_stay(activation: type[cnn.Layer], dtype: type) -> None:
+    # Planes of 9 x 9 pixels, and of 7 x 7: whole vectors of every width, and what is left.
+    model = cnn.Sequential(
+        cnn.Conv2d(2, 3, 3, padding=1), cnn.BatchNorm2d(3), activation(), cnn.Conv2d(3, 4, 3), cnn.BatchNorm2d(4),
+        cnn.Residual(cnn.BatchNorm2d(4), activation()), activation(), cnn.BatchNorm2d(4), activation(), cnn.Flatten(),
+        cnn.Linear(196, 5), cnn.BatchNorm1d(5), activation(), cnn.Linear(5, 2),
+    )  # fmt: skip
+    model = model.double() if dtype is np.float64 else model
+    check_same_numbers(model, uniform(0, 17, 2, 9, 9, dtype=dtype), uniform(1, 17, 2, dtype=dtype))
+
+
+def check_same_numbers(model: cnn.Sequential, x: Any, g: Any) -> None:
+    """Of the layers one after the other, and joined."""
     found = []
-    for computed in (model, together):
+    for computed in (model, join(model)):
         for p in model.parameters():
             p.grad[...] = np.nan
         found.append([computed(x), computed.backward(g), *(p.grad.copy() for p in model.parameters())])

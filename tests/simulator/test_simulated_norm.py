@@ -14,23 +14,27 @@ SHAPES = [(4, 3), (3, 2, 5), (2, 3, 3, 4), (5, 2, 11, 10)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_training(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("activation", [None, "relu", "sigmoid", "tanh"])
+def test_training(shape: tuple[int, ...], activation: str | None) -> None:
     x = uniform(*shape)
     x[0], x[1] = 1, -1  # so that no channel's variance is near zero, where 1 / sqrt(var) magnifies every rounding
     weight, bias, mean, var = (1.5 + uniform(shape[1], seed=seed) for seed in range(4))
     given = {"x": x, "weight": weight, "bias": bias, "running_mean": mean, "running_var": var, "training": True}
-    _, saved, *_ = check_parity(
-        "batch_norm_forward", {**given, "momentum": 0.25, "eps": 0.5}, "running_mean", "running_var", length=64
-    )
+    given |= {"momentum": 0.25, "eps": 0.5, "activation": activation}
+    y, saved, *_ = check_parity("batch_norm_forward", given, "running_mean", "running_var", length=64)
     backward = {"grad_output": uniform(*shape, seed=9), "x": x, "weight": weight, "saved": saved}
+    if activation is not None:
+        backward |= {"activation": activation, "y": y}
     check_parity("batch_norm_backward", backward, length=1024)
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3), (1, 2, 3), (5, 2, 11, 10)])
-def test_evaluation(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_evaluation(shape: tuple[int, ...], activation: str | None) -> None:
     weight, bias, mean, var = (1.5 + uniform(shape[1], seed=seed) for seed in range(4))
     given = {"x": uniform(*shape), "weight": weight, "bias": bias, "running_mean": mean, "running_var": var}
-    check_parity("batch_norm_forward", {**given, "training": False}, "running_mean", "running_var", length=16)
+    given |= {"training": False, "activation": activation}
+    check_parity("batch_norm_forward", given, "running_mean", "running_var", length=16)
 
 
 def test_no_images() -> None:

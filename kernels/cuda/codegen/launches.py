@@ -24,6 +24,7 @@ from cnn.kernels.cuda import (
     norm,
     optimizer,
     pool,
+    residual,
     row_sums,
 )
 from cnn.kernels.cuda.compiler import Kernel
@@ -32,6 +33,9 @@ from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.suites import Layer, Suite
 
 LABELS = "int64"  # what data sets come with
+
+# What an activation right behind is computed with.
+JOINING = ("conv", "linear", "batch_norm", "add")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     taken = _derivatives(layers)
     back = [
         work
-        for joined in _reversed(layers)
+        for joined in _reversed(layers, taken)
         for work in _backward(joined, images, *taken[joined.layer.name], joined.layer is not first)
     ]
     update = optimizer.plan_sgd(suite.parameters, True)
@@ -117,7 +121,7 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
     for layer in suite.layers:
         if layer.operation == "batch_norm":
             sizes = images, layer.x[0], math.prod(layer.x[1:])
-            further.append(Work(layer.name, "evaluation", norm.plan_batch_norm_evaluation(*sizes)))
+            further.append(Work(layer.name, "evaluation", norm.plan_batch_norm_evaluation(*sizes, None)))
         elif layer.operation not in ("dropout", "add"):
             further += [Work(work.layer, "evaluation", work.launch) for work in _forward(Joined(layer), images)]
     return [
@@ -132,7 +136,7 @@ def _joined(layers: tuple[Layer, ...]) -> list[Joined]:
     for layer in layers:
         last = joined[-1] if joined else None
         made = None if last is None or last.pool is not None or last.dropout is not None else last.layer.operation
-        if last is not None and layer.operation == "relu" and made in ("conv", "linear") and last.activation is None:
+        if last is not None and layer.operation == "relu" and made in JOINING and last.activation is None:
             joined[-1] = replace(last, activation=layer.operation)
         elif last is not None and layer.operation == "max_pool" and made == "conv":
             joined[-1] = replace(last, pool=layer)
@@ -149,18 +153,25 @@ def _derivatives(layers: list[Joined]) -> dict[str, tuple[str | None, str | None
     before = dict.fromkeys(own)
     for one, following in pairwise(layers):
         name, next_name = one.layer.name, following.layer.name
-        taking = ("conv", "linear") if one.dropout is None else ("linear",)
-        if following.layer.operation in taking and own[name] is not None:
+        if own[name] is None:
+            continue
+        block, inside, _ = next_name.partition(".")
+        if inside and name.partition(".")[0] != block:  # in front of a residual layer, whose sum takes it
+            before[block], own[name] = own[name], None
+        elif following.layer.operation in (("conv", "linear") if one.dropout is None else ("linear",)):
             before[next_name], own[name] = own[name], None
     return {name: (own[name], before[name]) for name in own}
 
 
-def _reversed(layers: list[Joined]) -> Iterator[Joined]:
-    """The layers as the way back goes: of a residual layer the body, the shortcut, and then the sum."""
+def _reversed(layers: list[Joined], taken: dict[str, tuple[str | None, str | None]]) -> Iterator[Joined]:
+    """The layers as the way back goes: of a residual layer its own activation, body, shortcut, and then the sum."""
     for _, block in groupby(reversed(layers), key=lambda joined: joined.layer.name.partition(".")[0]):
-        yield from sorted(
-            block, key=lambda joined: ("body" not in joined.layer.name, "shortcut" not in joined.layer.name)
-        )
+        parts = sorted(block, key=lambda joined: ("body" not in joined.layer.name, "shortcut" not in joined.layer.name))
+        last = parts[-1].layer
+        own = taken[last.name][0]
+        if last.operation == "add" and own is not None:
+            yield Joined(replace(last, operation=own))
+        yield from parts
 
 
 def _forward(joined: Joined, images: int) -> Iterator[Work]:
@@ -186,12 +197,12 @@ def _forward(joined: Joined, images: int) -> Iterator[Work]:
         yield Work(layer.name, "forward", pool.plan_avg_pool_forward(layer.pool(images), True))
     elif layer.operation == "batch_norm":
         sizes = images, layer.x[0], math.prod(layer.x[1:])
-        yield Work(layer.name, "forward", norm.plan_batch_norm_moments(*sizes))
-        yield Work(layer.name, "forward", norm.plan_batch_norm_training(*sizes))
+        yield Work(layer.name, purpose, norm.plan_batch_norm_moments(*sizes))
+        yield Work(layer.name, purpose, norm.plan_batch_norm_training(*sizes, function))
     elif layer.operation == "dropout":
         yield Work(layer.name, "forward", dropout.plan_dropout(size))
     else:
-        yield Work(layer.name, "forward", library="CuPy add")
+        yield Work(layer.name, purpose, residual.plan_residual_forward(size, function))
 
 
 def _backward(
@@ -228,9 +239,9 @@ def _backward(
         yield Work(layer.name, "backward", pool.plan_avg_pool_backward(layer.pool(images), True))
     elif layer.operation == "batch_norm":
         sizes = images, layer.x[0], math.prod(layer.x[1:])
-        yield Work(layer.name, "backward", norm.plan_batch_norm_sums(*sizes))
-        yield Work(layer.name, "backward", norm.plan_batch_norm_gradient(*sizes))
+        yield Work(layer.name, "backward", norm.plan_batch_norm_sums(*sizes, own))
+        yield Work(layer.name, "backward", norm.plan_batch_norm_gradient(*sizes, own))
     elif layer.operation == "dropout":
         yield Work(layer.name, "backward", dropout.plan_dropout(size))
     else:
-        yield Work(layer.name, "backward", library="CuPy add")
+        yield Work(layer.name, "backward", residual.plan_residual_backward(size, before))
