@@ -1,5 +1,5 @@
-"""What becomes of the sums of a run of overlays (see `conv_kernel_gradient`): atomics add them to the shared weights, or
-they go to a workspace, and a second pass adds every weight's sums, one for each run, in their order.
+"""What becomes of the sums of a run of overlays (see `conv_kernel_gradient`): atomics add them to the shared weights,
+or they go to a workspace, and a second pass adds every weight's sums, one for each run, in their order.
 
 The workspace holds, for each run, group, tile of rows and tile of columns, the sums of the tile, row by row, and behind
 them the sums of its rows' bias gradients. A column is a tap and a channel: tap * channels + channel.

@@ -6,8 +6,13 @@ group, columns its pixels, and the reduction runs over chunks of channels outsid
 A block owns rows x columns of the product; its columns are a rectangle of pixels of one image, or of a few small ones.
 The source that all taps of a chunk meet, the rectangle with a margin, is in shared memory at once, rounded: a line of
 16 words for each pixel of it, so that a tap is an offset in lines. Each source is thus loaded and rounded once, not
-once for each tap. A step multiplies one tap; along with it every thread brings its part of the next chunk, which goes
-to the other half of the buffer. Weights come packed and rounded (`conv_tensor_pack`), copied a few steps ahead.
+once for each tap. A step multiplies one tap; meanwhile every thread brings its part of the next chunk, some of it with
+each tap and some with each row of taps, to the other half of the buffer. Weights come packed and rounded
+(`conv_tensor_pack`), copied a few steps ahead.
+
+Sources are read as they are: a pass of its own unpools gradients and takes derivatives before (see `conv_block`), which
+costs less than doing it here. By the emulator's estimates for cifar-cnn's last convolution, 128 images, in tf32, both
+gradients took 40 us after a pass of 6, and 56 us without.
 
 A warp owns 32 x 64: of the rows two sixteens; of the columns four times 2 rows of 8 pixels, each row an eight (see
 `tensor`). A lane then holds squares of 2 x 2 pixels, which it activates, pools and writes as the direct kernel does.
@@ -41,8 +46,7 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
     vertical, horizontal = phase.vertical, phase.horizontal
     ROWS, IMAGES, HEIGHT, WIDTH, THREADS = tile.rows, tile.images, tile.height, tile.width, tile.threads
     ROW_WARPS = ROWS // WARP_ROWS
-    CHANNELS = NUMBERS[precision]  # of a word
-    DEPTH, CHUNKS = WORDS * CHANNELS, chunks(phase, precision)
+    DEPTH, CHUNKS = WORDS * NUMBERS[precision], chunks(phase, precision)
     TAPS, TAPS_DOWN, TAPS_RIGHT = phase.taps, vertical.taps, horizontal.taps
     STEPS = CHUNKS * TAPS
     HALVES, MORE = min(CHUNKS, 2), CHUNKS > 2  # that are filled from the start; whether they are filled again
@@ -50,9 +54,9 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
     LINE_WIDTH = reach(horizontal, WIDTH)
     IMAGE_LINES, LINES = reach(vertical, HEIGHT) * LINE_WIDTH, lines(phase, tile)
     QUADS = LINES * 4  # a thread loads four words at a time
-    PIECES = -(-QUADS // (THREADS * TAPS))  # of these, with each step
-    VALUES = 4 * CHANNELS
-    ALL_VALUES = PIECES * VALUES
+    ALL_PIECES = -(-QUADS // THREADS)  # of a chunk: such quads of a thread
+    PIECES = ALL_PIECES // TAPS  # brought with each tap,
+    ROW_PIECES = -(-(ALL_PIECES - PIECES * TAPS) // TAPS_DOWN)  # and with each row of taps
     STAGE, ALL_STAGES, HALF = ROWS * WORDS, STAGES * ROWS * WORDS, LINES * WORDS
     BUFFER = words(phase, tile, precision)
     copy = copies(STAGE // 4 // THREADS, 4 * THREADS)
@@ -66,9 +70,6 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
     WHOLE_ROWS, TARGETS, GROUPS = phase.targets % ROWS == 0, phase.targets, phase.groups
     ROW_TILES = -(-phase.targets // ROWS)
     ALL_ROW_TILES = GROUPS * ROW_TILES
-    POOLED, DERIVED = phase.source_pooled, phase.derivative is not None
-    WINNERS, OUTPUTS = (ALL_VALUES if POOLED else 1), (ALL_VALUES if DERIVED else 1)
-    ELEMENTS = LINES if POOLED else 1
     BIAS = phase.bias
     # Squares of a warp, in blocks of 2 x 8 pixels: where each lies from the first.
     ACROSS, ALONG = WIDTH // 8, HEIGHT // 2 * (WIDTH // 8)  # blocks in a row of them, in an image
@@ -84,18 +85,17 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
     SUMS = TILE_ROWS * TILE_COLUMNS
     SQUARE_ROWS, SQUARE_COLUMNS = -(-vertical.size // 2), -(-horizontal.size // 2)
     write, reader = square_writer(phase), source_reader(phase, precision, tile)
-    place, fetch, put = reader.place, reader.fetch, reader.put
+    place, (fetch_one, put_one) = reader.place, reader.pieces(0, 1)
+    (fetch, put), (fetch_row, put_row) = reader.pieces(0, PIECES), reader.pieces(PIECES, ROW_PIECES)
+    OWN_CHANNELS, VALUES = reader.values, max(PIECES + ROW_PIECES, 1) * reader.values
 
     @device
     def conv_tensor(block, arguments):
-        source, winners, outputs, weights, bias, inputs, target, places, images = arguments
+        source, _winners, _outputs, weights, bias, inputs, target, places, images = arguments
         shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # stages of weights, then halves of sources
         table = cuda.shared.array(LINES, uint32)  # where each line's first channel is in the source
-        elements = cuda.shared.array(ELEMENTS, int32)
         sums = cuda.local.array(SUMS, float32)
-        values = cuda.local.array(ALL_VALUES, float32)
-        winner = cuda.local.array(WINNERS, int32)
-        output = cuda.local.array(OUTPUTS, float32)
+        values = cuda.local.array(VALUES, float32)
 
         thread = uint32(cuda.threadIdx.x)
         rows_of_tile = uint32(block % uint32(ALL_ROW_TILES))
@@ -119,21 +119,18 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
 
         line = thread
         while line < uint32(LINES):
-            at, element = place(image, group, line, top, left, images)
-            table[line] = at
-            if POOLED:
-                elements[line] = element
+            table[line] = place(image, group, line, top, left, images)
             line = uint32(line + uint32(THREADS))
         cuda.syncthreads()
 
-        own_channel = uint32(thread % uint32(4) * uint32(VALUES))
+        own_channel = uint32(thread % uint32(4) * uint32(OWN_CHANNELS))
         own_source = held(address(shared, uint32(thread * uint32(4) + uint32(ALL_STAGES))))
         for h in range(HALVES):
             quad = thread
             while quad < uint32(QUADS):
-                fetch(source, winners, outputs, table, quad, own_channel, values, winner, output, 0)
+                fetch_one(source, table, quad, own_channel, values)
                 at = uint32(own_source + uint32(h * 4 * HALF) + (quad - thread) * uint32(16))
-                put(shared, at, elements, quad, values, winner, output, 0)
+                put_one(shared, at, quad, values)
                 quad = uint32(quad + uint32(THREADS))
             own_channel = uint32(own_channel + uint32(DEPTH))
 
@@ -162,6 +159,11 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
             put_at = uint32(own_source + half)
             tap_down = uint32(0)
             while tap_down < uint32(TAPS_DOWN):
+                row_quad, row_put_at = quad, put_at
+                if MORE:
+                    fetch_row(source, table, row_quad, own_channel, values)
+                    quad = uint32(quad + uint32(ROW_PIECES * THREADS))
+                    put_at = uint32(put_at + uint32(ROW_PIECES * THREADS * 16))
                 tap_right = uint32(0)
                 while tap_right < uint32(TAPS_RIGHT):
                     arrived(PENDING)
@@ -171,34 +173,18 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
                     sent()
                     weight_at = uint32(weight_at + uint32(STAGE))
                     if MORE:
-                        for p in range(PIECES):
-                            own = uint32(quad + uint32(p * THREADS))
-                            if own < uint32(QUADS):
-                                fetch(
-                                    source,
-                                    winners,
-                                    outputs,
-                                    table,
-                                    own,
-                                    own_channel,
-                                    values,
-                                    winner,
-                                    output,
-                                    p * VALUES,
-                                )
+                        fetch(source, table, quad, own_channel, values)
                     tile = multiply(tile, shared, uint32(row_at + stage), at)
                     if MORE:
-                        for p in range(PIECES):
-                            own = uint32(quad + uint32(p * THREADS))
-                            if own < uint32(QUADS):
-                                own_at = uint32(put_at + uint32(p * THREADS * 16))
-                                put(shared, own_at, elements, own, values, winner, output, p * VALUES)
+                        put(shared, put_at, quad, values)
                         quad = uint32(quad + uint32(PIECES * THREADS))
                         put_at = uint32(put_at + uint32(PIECES * THREADS * 16))
                     at = uint32(at + uint32(RIGHT))
                     free = stage
                     stage = uint32(uint32(stage + uint32(4 * STAGE)) % uint32(4 * ALL_STAGES))
                     tap_right = uint32(tap_right + uint32(1))
+                if MORE:
+                    put_row(shared, row_put_at, row_quad, values)
                 at = uint32(at + uint32(DOWN))
                 tap_down = uint32(tap_down + uint32(1))
             if chunk > uint32(0):
@@ -222,11 +208,11 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
                         plane = uint32(n * uint32(GROUPS * TARGETS) + channel)
                         write(target, places, inputs, sums, r * TILE_COLUMNS + k * 4, shift, plane, down, right)
 
-    real, whole = pointer(float32), pointer(int32)
+    real = pointer(float32)
     return alone(
         f"conv_{precision}",
         conv_tensor,
-        (real, whole if POOLED else real, *(real,) * 5, whole if phase.pooled else real, uint32),
+        (*(real,) * 7, pointer(int32) if phase.pooled else real, uint32),
         THREADS,
         {"rows": ROWS, "images": IMAGES, "height": HEIGHT, "width": WIDTH},
     )

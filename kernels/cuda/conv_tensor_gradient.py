@@ -1,10 +1,11 @@
 """The kernel gradient on tensor cores, in tf32 or bf16 with float32 sums; the sum stands in `conv_kernel_gradient`.
 
 As a matrix product: rows are filters, columns taps x channels, and the reduction runs over overlays. A block owns 32 or
-64 filters x all taps (a row of them where the filter is large) x 32 channels, for a run of rectangles of 4 x 8
+64 filters x all taps (a row of them where the filter is large) x 32 channels, for a run of rectangles of 4 x 8 or 8 x 8
 overlays. For each it brings to shared memory, rounded, the gradient of the rectangle, in the order in which lanes read
 it, and the source that all taps meet there, channel by channel: a tap is an offset there. A word of bf16 holds the same
-overlay of two images. The next rectangle comes in while one is multiplied, in two steps of 2 x 8 overlays.
+overlay of two images. The next rectangle comes in while one is multiplied, in steps of 2 x 8 overlays. Gradients are
+read as they are (see `conv_tensor`).
 
 A warp owns 32 filters x 8 channels x the taps: an eight of columns is a tap, its column g a channel (see `tensor`).
 The bias gradient is the sum of what is read for the rows, not rounded. What happens at the end of a run is as in
@@ -15,53 +16,53 @@ from __future__ import annotations
 
 from functools import cache
 
-from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, int32, pointer, uint32
+from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.conv_gradient_plan import Plan
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, run_writers
-from cnn.kernels.cuda.conv_tensor_rows import HEIGHT, WIDTH, WORDS_OF_ROWS, row_reader
+from cnn.kernels.cuda.conv_tensor_rectangle import (
+    CHANNELS,
+    WIDTH,
+    Rectangle,
+    area,
+    choose_rectangle,
+    line,
+    rectangles,
+    serves,
+    taps_of_block,
+)
+from cnn.kernels.cuda.conv_tensor_tile import WARP_ROWS
 from cnn.kernels.cuda.intrinsics import held, shuffle
 from cnn.kernels.cuda.launch import Launch
-from cnn.kernels.cuda.rounding import bf16x2, tf32
+from cnn.kernels.cuda.rounding import word_of
 from cnn.kernels.cuda.side_by_side import alone
 from cnn.kernels.cuda.tensor import NUMBERS, WORDS, address, product, put, put4
 from cnn.kernels.cuda.tile import unpack, zeros
+
+__all__ = ["plan", "serves"]
+
+STEP_HEIGHT = WORDS // WIDTH  # of the rows of a rectangle that are multiplied together
 
 # Blocks that give each of 132 multiprocessors one, whose registers it takes more than half of; more runs would only add
 # atomics, which take longer than the products.
 FULL_GRID = 132
 
-STEPS = HEIGHT * WIDTH // WORDS
-WARP_ROWS, CHANNELS = 32, 32  # of a warp, of a block
-
-# Taps whose sums, eight for each, a thread keeps in registers.
-MOST_TAPS = 9
-
-# Source positions that a rectangle meets, at most: each has a thread of its own.
-POSITIONS = 64
-
-
-def serves(phase: ConvPhase) -> bool:
-    """Whether there are rows, channels and taps enough to fill a tile, and the taps lie near enough to each other."""
-    wide = phase.targets >= WARP_ROWS and phase.sources >= CHANNELS // 2 and 3 <= _taps(phase) <= MOST_TAPS
-    near = phase.vertical.stride == phase.horizontal.stride == 1
-    return wide and near and _area(phase)[0] * _area(phase)[1] <= POSITIONS
-
 
 def plan(phase: ConvPhase, images: int, precision: str, deterministic: bool) -> Plan:
     """Arguments and workspace: as of `conv_kernel_gradient.plan`; the length of a run counts rectangles."""
     rows = WARP_ROWS if SIMULATED or phase.targets <= WARP_ROWS else 2 * WARP_ROWS
+    rectangle = choose_rectangle(phase, rows, precision)
     row_tiles = phase.groups * -(-phase.targets // rows)
-    tiles = row_tiles * -(-phase.sources // CHANNELS) * (phase.taps // _taps(phase))
-    rectangles = -(-images // NUMBERS[precision]) * _rectangles(phase)
+    tiles = row_tiles * -(-phase.sources // CHANNELS) * (phase.taps // taps_of_block(phase))
+    count = -(-images // NUMBERS[precision]) * rectangles(phase, rectangle)
     wanted = 2 if SIMULATED else max(FULL_GRID // tiles, 1)
-    run = max(-(-rectangles // wanted), 1)
-    runs = -(-rectangles // run)
+    run = max(-(-count // wanted), 1)
+    runs = -(-count // run)
     weights = phase.sources * phase.taps
     threads = rows // WARP_ROWS * CHANNELS // 8 * 32
     add = add_runs(phase.alone, rows, weights) if deterministic else None
     return Plan(
-        gradient=Launch(_gradient(phase, precision, rows, deterministic), (runs * tiles,), (threads,)),
+        gradient=Launch(_gradient(phase, precision, rows, rectangle, deterministic), (runs * tiles,), (threads,)),
         run=run,
         runs=runs,
         workspace=runs * row_tiles * (rows * weights + rows) if deterministic else 0,
@@ -69,32 +70,18 @@ def plan(phase: ConvPhase, images: int, precision: str, deterministic: bool) -> 
     )
 
 
-def _taps(phase: ConvPhase) -> int:
-    """Of a block: all, or a row of them."""
-    return phase.taps if phase.taps <= MOST_TAPS else phase.horizontal.taps
-
-
-def _area(phase: ConvPhase) -> tuple[int, int]:
-    """Source positions that a rectangle meets, down and right."""
-    down = phase.vertical.taps if phase.taps <= MOST_TAPS else 1
-    return HEIGHT + (down - 1) * phase.vertical.shift, WIDTH + (phase.horizontal.taps - 1) * phase.horizontal.shift
-
-
-def _rectangles(phase: ConvPhase) -> int:
-    return -(-phase.vertical.size // HEIGHT) * -(-phase.horizontal.size // WIDTH)
-
-
 @cache
-def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) -> Kernel:
+def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle, deterministic: bool) -> Kernel:
     vertical, horizontal = phase.vertical, phase.horizontal
     IMAGES = NUMBERS[precision]  # of a word
     ROWS, ROW_WARPS = rows, rows // WARP_ROWS
     THREADS = ROW_WARPS * CHANNELS // 8 * 32
-    TAPS, OWN_TAPS, TAPS_RIGHT = phase.taps, _taps(phase), horizontal.taps
+    TAPS, OWN_TAPS, TAPS_RIGHT = phase.taps, taps_of_block(phase), horizontal.taps
     TAP_TILES = TAPS // OWN_TAPS
-    AREA_DOWN, AREA_RIGHT = _area(phase)
-    AREA = AREA_DOWN * AREA_RIGHT
-    LINE = AREA + (4 - AREA) % 8  # of a channel: eight channels' words then lie in different banks, four in a row
+    AREA_DOWN, AREA_RIGHT = area(phase, rectangle)
+    AREA, LINE = AREA_DOWN * AREA_RIGHT, line(phase, rectangle)
+    HEIGHT, POSITIONS, STEPS = rectangle.height, rectangle.positions, rectangle.height // STEP_HEIGHT
+    FOUR_STEPS = STEPS == 4
     STEP, SOURCE = ROWS * WORDS, STEPS * ROWS * WORDS  # rows of a step; where the source begins
     HALF = SOURCE + CHANNELS * LINE
     BUFFER = 2 * HALF
@@ -103,35 +90,40 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) 
         (tap // TAPS_RIGHT * vertical.shift * AREA_RIGHT + tap % TAPS_RIGHT * horizontal.shift)
         for tap in range(OWN_TAPS)
     )
+    NEXT_STEP = 4 * STEP_HEIGHT * AREA_RIGHT  # in bytes
     multiply = product(WARP_ROWS // 16, EIGHTS, precision, (0, 4, AREA_RIGHT, AREA_RIGHT + 4))
     SUMS_OF_ROW = OWN_TAPS * 2
     SUMS = 4 * SUMS_OF_ROW
-    RECTANGLES, RIGHT_RECTANGLES = _rectangles(phase), -(-horizontal.size // WIDTH)
+    RECTANGLES, RIGHT_RECTANGLES = rectangles(phase, rectangle), -(-horizontal.size // WIDTH)
     SOURCES, TARGETS, GROUPS = phase.sources, phase.targets, phase.groups
     ROW_TILES, CHANNEL_TILES = -(-TARGETS // ROWS), -(-SOURCES // CHANNELS)
     COLUMN_TILES, ALL_ROW_TILES = CHANNEL_TILES * TAP_TILES, GROUPS * ROW_TILES
     TILES = COLUMN_TILES * ALL_ROW_TILES
     WHOLE_ROWS, WHOLE_CHANNELS = TARGETS % ROWS == 0, SOURCES % CHANNELS == 0
     P, Q = vertical.size, horizontal.size
-    fetch_rows, finish = row_reader(phase, precision, WHOLE_ROWS)
+    WHOLE_P, WHOLE_Q, G_PLANE = P % HEIGHT == 0, Q % WIDTH == 0, P * Q
     (H, W), TOP, LEFT = phase.source_size, vertical.start % 2**32, horizontal.start % 2**32
     TAPS_APART = vertical.shift  # rows of taps, where a block has one of them
     PLANE = H * W
-    POOLED, DERIVED = phase.pooled, phase.derivative is not None
-    SHIFT = 1 if POOLED else 0
-    TARGET_W = phase.target_size[1]
-    G_LINE, G_PLANE = Q >> SHIFT, (P >> SHIFT) * (Q >> SHIFT)
     NEXT_G, NEXT_X = GROUPS * TARGETS * G_PLANE, GROUPS * SOURCES * PLANE  # from image to image
+    WORDS_OF_ROWS = 4 * STEPS  # that a thread brings
     VALUES, PARTS = WORDS_OF_ROWS * IMAGES, OWN * IMAGES
-    WINNERS, OUTPUTS = (VALUES if POOLED else 1), (VALUES if DERIVED else 1)
-    BIAS, PAIRED = phase.bias, IMAGES == 2
+    BIAS, word = phase.bias, word_of(precision)
     write, write_bias = run_writers(phase, ROWS, SOURCES * TAPS, deterministic)
 
     @device
-    def word(values, k):
-        if PAIRED:
-            return bf16x2(values[2 * k], values[2 * k + 1])
-        return tf32(values[k])
+    def fetch_rows(grad_output, at, i, j, m, pair, values):
+        # Of each step rows m and m + 8, columns j and j + 4: the four words of a lane that are read together.
+        for k in range(WORDS_OF_ROWS):
+            down, right, below = k // 4 * STEP_HEIGHT, k // 2 % 2 * 4, k % 2 * 8
+            real = (WHOLE_P or i + uint32(down) < uint32(P)) and (WHOLE_Q or j + uint32(right) < uint32(Q))
+            real = real and (WHOLE_ROWS or m + uint32(below) < uint32(TARGETS))
+            for n in range(IMAGES):
+                value = float32(0)
+                if real and (n == 0 or pair):
+                    # Constants are added in 64 bits, where they become part of the load.
+                    value = grad_output[at + uint32(down * Q + right + below * G_PLANE + n * NEXT_G)]
+                values[k * IMAGES + n] = value
 
     @device
     def fetch_columns(x, at, inside, channel, pair, parts):
@@ -144,12 +136,10 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) 
 
     @device
     def conv_tensor_gradient(block, arguments):
-        x, grad_output, winners, outputs, grad_weight, grad_bias, images, run = arguments
+        x, grad_output, _winners, _outputs, grad_weight, grad_bias, images, run = arguments
         shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # two halves, of rows and then sources each
         sums = cuda.local.array(SUMS, float32)
         values = cuda.local.array(VALUES, float32)
-        winner = cuda.local.array(WINNERS, int32)
-        output = cuda.local.array(OUTPUTS, float32)
         parts = cuda.local.array(PARTS, float32)
 
         thread = uint32(cuda.threadIdx.x)
@@ -161,16 +151,15 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) 
         first_row = uint32(row_tile % uint32(ROW_TILES) * uint32(ROWS))
         first_channel = uint32(column_tile % uint32(CHANNEL_TILES) * uint32(CHANNELS))
         tap_tile = uint32(column_tile // uint32(CHANNEL_TILES))
-        rectangle = uint32(block // uint32(TILES) * run)
+        number = uint32(block // uint32(TILES) * run)
         there = uint32((images + uint32(IMAGES - 1)) // uint32(IMAGES) * uint32(RECTANGLES))
-        end = min(uint32(rectangle + run), there)
+        end = min(uint32(number + run), there)
 
         # Of the rows a thread brings four words: of two rows and two columns, in the upper or lower row of a step.
         lower = warp % uint32(2)
         m = uint32(first_row + warp // uint32(2) * uint32(16) + g)
         row_at = (group * uint32(TARGETS) + m) * uint32(G_PLANE)
-        row_at = held(uint32(row_at + (lower >> uint32(SHIFT)) * uint32(G_LINE) + (t >> uint32(SHIFT))))
-        own_element = held(uint32(lower * uint32(TARGET_W) + t))
+        row_at = held(uint32(row_at + lower * uint32(Q) + t))
         # Of the source one position for some channels.
         position = thread % uint32(POSITIONS)
         own_channel = uint32(first_channel + thread // uint32(POSITIONS) * uint32(OWN))
@@ -195,37 +184,41 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) 
         tile = zeros(4, SUMS_OF_ROW)
         free = uint32(0)  # the half that the next rectangle goes to, in bytes
         started = False
-        more = rectangle < end
+        more = number < end
         while more or started:
             full = uint32(uint32(4 * HALF) - free)
-            n = uint32(rectangle // uint32(RECTANGLES) * uint32(IMAGES))
-            top = uint32(rectangle % uint32(RECTANGLES) // uint32(RIGHT_RECTANGLES) * uint32(HEIGHT))
-            left = uint32(rectangle % uint32(RIGHT_RECTANGLES) * uint32(WIDTH))
-            pair = PAIRED and n + uint32(1) < images
+            n = uint32(number // uint32(RECTANGLES) * uint32(IMAGES))
+            top = uint32(number % uint32(RECTANGLES) // uint32(RIGHT_RECTANGLES) * uint32(HEIGHT))
+            left = uint32(number % uint32(RIGHT_RECTANGLES) * uint32(WIDTH))
+            pair = IMAGES == 2 and n + uint32(1) < images
             h, w = uint32(own_h + top), uint32(own_w + left)
-            inside = more and h < uint32(H) and w < uint32(W)
+            inside = h < uint32(H) and w < uint32(W)
             if more:
-                at = row_at + n * uint32(NEXT_G) + (top >> uint32(SHIFT)) * uint32(G_LINE) + (left >> uint32(SHIFT))
-                i, j = uint32(top + lower), uint32(left + t)
-                fetch_rows(grad_output, winners, outputs, held(uint32(at)), i, j, m, pair, values, winner, output)
-                at = column_at + n * uint32(NEXT_X) + top * uint32(W) + left
-                fetch_columns(x, held(uint32(at)), inside, own_channel, pair, parts)
+                # In brackets what is the same for both where they have as many channels and elements.
+                at = uint32(row_at + uint32(n * uint32(NEXT_G) + top * uint32(Q) + left))
+                fetch_rows(grad_output, held(at), uint32(top + lower), uint32(left + t), m, pair, values)
+                at = uint32(column_at + uint32(n * uint32(NEXT_X) + top * uint32(W) + left))
+                fetch_columns(x, held(at), inside, own_channel, pair, parts)
             if started:
                 rows_at, columns_at = uint32(read_rows + full), uint32(read_columns + full)
                 tile = multiply(tile, shared, rows_at, columns_at)
-                rows_at, columns_at = uint32(rows_at + uint32(4 * STEP)), uint32(columns_at + uint32(8 * AREA_RIGHT))
+                rows_at, columns_at = uint32(rows_at + uint32(4 * STEP)), uint32(columns_at + uint32(NEXT_STEP))
                 tile = multiply(tile, shared, rows_at, columns_at)
+                if FOUR_STEPS:
+                    rows_at, columns_at = uint32(rows_at + uint32(4 * STEP)), uint32(columns_at + uint32(NEXT_STEP))
+                    tile = multiply(tile, shared, rows_at, columns_at)
+                    rows_at, columns_at = uint32(rows_at + uint32(4 * STEP)), uint32(columns_at + uint32(NEXT_STEP))
+                    tile = multiply(tile, shared, rows_at, columns_at)
             if more:
-                finish(values, winner, output, int32(own_element + top * uint32(TARGET_W) + left))
                 if BIAS and column_tile == uint32(0):
                     for k in range(0, VALUES, 2 * IMAGES):
                         for number in range(IMAGES):
                             upper_sum += values[k + number]
                             lower_sum += values[k + IMAGES + number]
-                to = uint32(put_rows + free)
-                put4(shared, to, word(values, 0), word(values, 1), word(values, 2), word(values, 3))
-                to = uint32(to + uint32(4 * STEP))
-                put4(shared, to, word(values, 4), word(values, 5), word(values, 6), word(values, 7))
+                for step in range(STEPS):
+                    k = 4 * step
+                    a, b, c, d = word(values, k), word(values, k + 1), word(values, k + 2), word(values, k + 3)
+                    put4(shared, uint32(put_rows + free + uint32(step * 4 * STEP)), a, b, c, d)
                 if AREA == POSITIONS or position < uint32(AREA):
                     to = uint32(put_columns + free)
                     for k in range(OWN):
@@ -233,9 +226,8 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) 
             cuda.syncthreads()
             free = full
             started = more
-            if more:
-                rectangle = uint32(rectangle + uint32(1))
-            more = rectangle < end
+            number = uint32(number + uint32(1))
+            more = number < end
 
         unpack(tile, sums)
         row_and_run = uint32(block // uint32(COLUMN_TILES))
@@ -266,7 +258,7 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, deterministic: bool) 
     return alone(
         f"conv_kernel_gradient_{precision}",
         conv_tensor_gradient,
-        (real, real, pointer(int32) if phase.pooled else real, real, real, real, uint32, uint32),
+        (*(real,) * 6, uint32, uint32),
         THREADS,
-        {"rows": ROWS, "channels": CHANNELS, "taps": OWN_TAPS},
+        {"rows": ROWS, "channels": CHANNELS, "taps": OWN_TAPS, "height": HEIGHT},
     )

@@ -42,10 +42,13 @@ class Tile:
 
 
 def serves(phase: ConvPhase, precision: str) -> bool:
-    """Whether there are rows and channels enough to fill a tile and a step, any taps, and a margin that fits."""
+    """Whether there are rows and channels enough to fill a tile and a step, any taps, a margin that fits, and sources
+    that are read as they are.
+    """
     wide = phase.targets >= WARP_ROWS and phase.sources >= WORDS * NUMBERS[precision] and phase.taps > 0
     near = phase.vertical.stride == phase.horizontal.stride == 1
-    return wide and near and any(_fits(phase, tile, precision) for tile in _tiles(phase, 64))
+    plain = not phase.source_pooled and phase.derivative is None
+    return wide and near and plain and any(_fits(phase, tile, precision) for tile in _tiles(phase, 64))
 
 
 def choose_tile(phase: ConvPhase, images: int, precision: str) -> Tile:
@@ -87,8 +90,7 @@ def chunks(phase: ConvPhase, precision: str) -> int:
 
 
 def _fits(phase: ConvPhase, tile: Tile, precision: str) -> bool:
-    table = lines(phase, tile) * (2 if phase.source_pooled else 1)
-    return 4 * (words(phase, tile, precision) + table) <= SHARED
+    return 4 * (words(phase, tile, precision) + lines(phase, tile)) <= SHARED
 
 
 def words(phase: ConvPhase, tile: Tile, precision: str) -> int:

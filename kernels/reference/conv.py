@@ -73,9 +73,7 @@ def conv_kernel_gradient(
         grad_weight[tap] = np.einsum("ngcp,ngkp->gkc", view.reshape(*view.shape[:3], pixels), grad_output)
 
 
-def conv_input_gradient(
-    grad_output: Array, weight: Array, geometry: ConvGeometry, precision: str, out: Array
-) -> None:
+def conv_input_gradient(grad_output: Array, weight: Array, geometry: ConvGeometry, precision: str, out: Array) -> None:
     grad_output, weight = _factors(precision, grad_output, weight)
     sizes = [size + before + after for size, (before, after) in zip(geometry.input, geometry.padding, strict=True)]
     padded = np.zeros((geometry.batch, geometry.channels, *sizes), grad_output.dtype)

@@ -75,7 +75,7 @@ def test_ptx() -> None:
 
 def test_machine_code() -> None:
     # Three of five: the branch is one, the padding is not.
-    assert read_sass(SASS) == {"ffma_share": 0.6, "atomics": {"RED": 1}}
+    assert read_sass(SASS) == {"ffma_share": 0.6, "hmma_share": 0.0, "atomics": {"RED": 1}}
 
 
 def test_machine_code_without_a_loop_around_its_multiply_adds() -> None:
@@ -86,7 +86,19 @@ def test_machine_code_without_a_loop_around_its_multiply_adds() -> None:
         "ATOMS": 1,
     }
     assert read_sass(SASS.replace("RED.E", "REDG.E"))["atomics"] == {"RED": 1}
-    assert read_sass("") == {"ffma_share": 0.0, "atomics": {}}
+    assert read_sass("") == {"ffma_share": 0.0, "hmma_share": 0.0, "atomics": {}}
+
+
+def test_products_of_tensor_cores() -> None:
+    # Three HMMA in a loop with a load, which is no arithmetic, and one FFMA; one with more FFMA is not the hottest.
+    code = SASS.replace("FFMA R8, R4.reuse, R5, R8", "HMMA.1688.F32.TF32 R8, R4, R2, R8")
+    code = code.replace("FFMA.FTZ R9, R4, R6, R9", "HMMA.16816.F32.BF16 R8, R4, R2, R8").replace(
+        "NOP", "HMMA.1688 R8", 1
+    )
+    code = code.replace("IADD3 R1, R1, 0x1, RZ", "FFMA R1, R1, R2, R3")
+    assert read_sass(code)["hmma_share"] == 3 / 4
+    assert read_sass(code.replace("LDS.128", "IMAD.MOV.U32"))["hmma_share"] == 3 / 4
+    assert read_sass(code.replace("LDS.128", "IMAD.WIDE"))["hmma_share"] == 3 / 5
 
 
 @pytest.mark.parametrize(
@@ -148,6 +160,22 @@ def test_json() -> None:
     assert printed["estimates"] == []
 
 
+def test_precision() -> None:
+    done = report("--suite", "mnist-cnn", "--precision", "tf32", "--sm", "80", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    found = {(row["layer"], row["purpose"]): row for row in printed["rows"] if "tf32" in row["kernel"]}
+    assert {layer for layer, _ in found} == {"mnist-cnn.2"}
+    if nvdisasm():
+        assert all(row["hmma_share"] > 0.4 for row in found.values() if row["tile"])
+        assert not any(row["hmma_share"] for row in printed["rows"] if "tf32" not in row["kernel"])
+    assert len(printed["steps"]["mnist-cnn"]) <= 16
+    text = report("--suite", "mnist-cnn", "--precision", "tf32", "--sm", "80").stdout
+    lines = [line for line in text.splitlines() if "conv_tf32" in line]
+    assert all(" HMMA" in line for line in lines if nvdisasm())
+    assert lines
+
+
 def test_text() -> None:
     done = report("--suite", "lenet5", "--sm", "90", "75")
     assert done.returncode == 0, done.stderr
@@ -164,6 +192,11 @@ def test_text() -> None:
         (["--sm", "91"], "argument --sm: invalid choice: 91 (choose from 75, 80, 86, 89, 90, 100, 120)"),
         (["--sm", "9.0"], "argument --sm: invalid int value: '9.0'"),
         (["--sm"], "argument --sm: expected at least one argument"),
+        (["--precision", "half"], "argument --precision: invalid choice: 'half'"),
+        (
+            ["--precision", "bf16", "--sm", "90", "75"],
+            "--precision bf16 is for tensor cores of --sm 80 and later, got 75",
+        ),
     ],
 )
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

@@ -118,7 +118,9 @@ def test_small_integers_are_exact(case: str, precision: str) -> None:
     (y,) = check_parity("conv_forward", {"x": x, "weight": weight, "bias": bias, **options})
     given = {"grad_output": integers(*y.shape, seed=3), **options}
     check_parity("conv_input_gradient", {"weight": weight, "input_shape": x.shape, **given})
-    check_parity("conv_kernel_gradient", {"x": x, "weight_shape": weight.shape, "grad_bias": bias, **given}, "grad_bias")
+    check_parity(
+        "conv_kernel_gradient", {"x": x, "weight_shape": weight.shape, "grad_bias": bias, **given}, "grad_bias"
+    )
 
 
 def passes(precision: str, filters: int, channels: int) -> list[Array]:
