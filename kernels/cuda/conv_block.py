@@ -20,7 +20,7 @@ from cnn.kernels.buffers import empty
 from cnn.kernels.composed import ConvBlock
 from cnn.kernels.cuda import activation as activations
 from cnn.kernels.cuda import conv as convolutions
-from cnn.kernels.cuda import conv_direct, conv_forward, conv_kernel_gradient
+from cnn.kernels.cuda import conv_direct, conv_forward, conv_gradient_plan, conv_kernel_gradient
 from cnn.kernels.cuda import pool as pooling
 from cnn.kernels.cuda.compiler import SIMULATED
 from cnn.kernels.cuda.conv_phase import check_sizes, forward_phase, input_gradient_phases
@@ -123,7 +123,7 @@ class BackwardPlan:
     """
 
     before: Launch | None
-    kernel: conv_kernel_gradient.Plan
+    kernel: conv_gradient_plan.Plan
     inputs: tuple[conv_forward.Plan, ...]
     together: bool
 

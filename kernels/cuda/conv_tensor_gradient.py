@@ -151,9 +151,9 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
         first_row = uint32(row_tile % uint32(ROW_TILES) * uint32(ROWS))
         first_channel = uint32(column_tile % uint32(CHANNEL_TILES) * uint32(CHANNELS))
         tap_tile = uint32(column_tile // uint32(CHANNEL_TILES))
-        number = uint32(block // uint32(TILES) * run)
+        current = uint32(block // uint32(TILES) * run)
         there = uint32((images + uint32(IMAGES - 1)) // uint32(IMAGES) * uint32(RECTANGLES))
-        end = min(uint32(number + run), there)
+        end = min(uint32(current + run), there)
 
         # Of the rows a thread brings four words: of two rows and two columns, in the upper or lower row of a step.
         lower = warp % uint32(2)
@@ -184,12 +184,12 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
         tile = zeros(4, SUMS_OF_ROW)
         free = uint32(0)  # the half that the next rectangle goes to, in bytes
         started = False
-        more = number < end
+        more = current < end
         while more or started:
             full = uint32(uint32(4 * HALF) - free)
-            n = uint32(number // uint32(RECTANGLES) * uint32(IMAGES))
-            top = uint32(number % uint32(RECTANGLES) // uint32(RIGHT_RECTANGLES) * uint32(HEIGHT))
-            left = uint32(number % uint32(RIGHT_RECTANGLES) * uint32(WIDTH))
+            n = uint32(current // uint32(RECTANGLES) * uint32(IMAGES))
+            top = uint32(current % uint32(RECTANGLES) // uint32(RIGHT_RECTANGLES) * uint32(HEIGHT))
+            left = uint32(current % uint32(RIGHT_RECTANGLES) * uint32(WIDTH))
             pair = IMAGES == 2 and n + uint32(1) < images
             h, w = uint32(own_h + top), uint32(own_w + left)
             inside = h < uint32(H) and w < uint32(W)
@@ -226,8 +226,8 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
             cuda.syncthreads()
             free = full
             started = more
-            number = uint32(number + uint32(1))
-            more = number < end
+            current = uint32(current + uint32(1))
+            more = current < end
 
         unpack(tile, sums)
         row_and_run = uint32(block // uint32(COLUMN_TILES))

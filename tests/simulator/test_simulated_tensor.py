@@ -16,8 +16,8 @@ pytest.importorskip("numba_cuda", reason="needs numba-cuda's simulator: pip inst
 from cnn.kernels.cuda import conv_tensor_gradient, conv_tensor_tile
 from cnn.kernels.cuda.conv_phase import forward_phase
 
-# Of channels more than two steps: what is in shared memory is replaced.
-SHAPES = {"tf32": ((1, 33, 5, 6), (32, 33, 2, 2)), "bf16": ((2, 32, 4, 8), (32, 32, 1, 3))}
+# Of channels more than two steps: what is in shared memory is replaced. Of overlays more rectangles than runs.
+SHAPES = {"tf32": ((3, 33, 5, 6), (32, 33, 2, 2)), "bf16": ((4, 32, 4, 8), (32, 32, 1, 3))}
 
 
 @pytest.mark.parametrize("precision", SHAPES)
