@@ -83,14 +83,17 @@ def main(what: str, name: str, most: int) -> None:
 
 
 def _kernels(name: str, most: int) -> dict[str, float]:
-    """Of a training step and around it, one after the other; no more than `most`."""
+    """Of a run of `cnn train`, the steps and the evaluation, one after the other; no more than `most`."""
     start = perf_counter()
     compile_kernel = import_module("cnn.kernels.cuda.compiler").compile_kernel
-    works = import_module("cnn.kernels.cuda.codegen.rows").kernels_of(name)[:most]
+    launches = import_module("cnn.kernels.cuda.codegen.launches")
+    suite, evaluated = import_module("cnn.kernels.suites").SUITES[name], import_module("cnn.runs.evaluate").BATCH_SIZE
+    works = [*launches.training_step(suite), *launches.evaluation(suite, evaluated)]
+    kernels = list(dict.fromkeys(work.kernel for work in works if work.kernel is not None))[:most]
     imported = perf_counter()
-    for work in works:
-        compile_kernel(work.kernel, SM)
-    return {"imports": imported - start, f"{len(works)} kernels": perf_counter() - imported}
+    for kernel in kernels:
+        compile_kernel(kernel, SM)
+    return {"imports": imported - start, f"{len(kernels)} kernels": perf_counter() - imported}
 
 
 def _steps(what: str, name: str) -> dict[str, float]:

@@ -149,6 +149,8 @@ def _of_layer(work: Any, layer: Shape, pooled: dict[str, Shape], images: int) ->
         kept = y // math.prod(window) * (1 if window == (1, 1) else 2)
         if work.name.startswith("pack_weights"):
             return packed, 0
+        if work.purpose == "unpooling":  # the gradient, where maxima stood, and outputs, for the derivative
+            return y + kept + y // math.prod(window), 0
         passes = 2 if work.purpose in ("both gradients", "backward") else 1
         return passes * (x + weight + kept) + packed, passes * flops
     if layer.operation in ("max_pool", "avg_pool"):

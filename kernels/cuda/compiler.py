@@ -153,15 +153,18 @@ def _build(kernel: Kernel, sm: int, entry: Path, keep_ptx: bool) -> Binary:
 @lru_cache(maxsize=64)  # for the next targets of a report, or of a test
 def _intermediate(kernel: Kernel, dialect: int) -> bytes:
     """LTO-IR of `kernel`."""
-    ir, _ = cuda.compile(
-        kernel.py_func,
-        kernel.signature,
-        device=False,
-        abi="numba",
-        cc=divmod(dialect, 10),
-        output="ltoir",
-        launch_bounds=(kernel.threads, kernel.min_blocks),
-    )
+    from cnn.kernels.cuda.compile_time import shortened  # of no use to the simulator, which lacks what it changes
+
+    with shortened():
+        ir, _ = cuda.compile(
+            kernel.py_func,
+            kernel.signature,
+            device=False,
+            abi="numba",
+            cc=divmod(dialect, 10),
+            output="ltoir",
+            launch_bounds=(kernel.threads, kernel.min_blocks),
+        )
     return bytes(ir)
 
 

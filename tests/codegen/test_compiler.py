@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from cnn.kernels import BackendError
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda: pip install 'numba-cnn[cu13]'")
 
-from cnn.kernels.cuda import compiler
+from numba.cuda.core import ir
+
+from cnn.kernels.cuda import compile_time, compiler
 from cnn.kernels.cuda.activation import plan
 from cnn.kernels.cuda.compiler import Binary, Kernel, compile_kernel, cuda, device, float32, pointer, uint32
 
@@ -249,3 +254,31 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert compiler.cache_folder() == tmp_path / "home" / ".cache" / "numba-cnn" / "cuda"
+
+
+def test_what_shortens_compiling_changes_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A kernel with device functions in device functions, whose bodies are copied.
+    kernel = add_by(nested(more(2)))
+    assert not hasattr(ir.Scope, "__deepcopy__")
+    short = ptx(kernel)
+    assert not hasattr(ir.Scope, "__deepcopy__") and gc.isenabled()
+    monkeypatch.setattr(compile_time, "shortened", nullcontext)
+    assert ptx(kernel) == short
+
+
+def ptx(kernel: Kernel) -> str:
+    """Without the kernel's name, in which Numba counts."""
+    text = compiler._link(kernel.name, compiler._intermediate.__wrapped__(kernel, 75), 75, "-ptx")[0].decode()
+    entry = re.search(r"\.entry (\w+)", text)
+    assert entry is not None
+    return text.replace(entry.group(1), "entry")
+
+
+def nested(function: Callable[..., Any]) -> Any:
+    @device
+    def twice(value: Any) -> Any:
+        if value > float32(0):
+            return function(function(value))
+        return value
+
+    return twice

@@ -95,6 +95,12 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     ]
 
 
+def evaluation(suite: Suite, images: int) -> list[Work]:
+    """The outputs for so many images, in order."""
+    layers = [replace(joined, dropout=None) for joined in _joined(suite.layers) if joined.layer.operation != "dropout"]
+    return [work for joined in layers for work in _evaluated(joined, images)]
+
+
 def convolutions(suite: Suite) -> Iterator[tuple[Joined, str | None, str | None]]:
     """The convolutions with what is computed along, and the derivatives they take: their own activation's, and that of
     their input.
@@ -118,14 +124,10 @@ def further_kernels(suite: Suite, images: int | None = None) -> list[Work]:
             options = *taken[joined.layer.name], joined.layer is not layers[0].layer
             for work in _backward(joined, images, *options, deterministic=True):
                 further.append(replace(work, purpose=f"deterministic {work.purpose}"))
-    for layer in suite.layers:
-        if layer.operation == "batch_norm":
-            sizes = images, layer.x[0], math.prod(layer.x[1:])
-            further.append(Work(layer.name, "evaluation", norm.plan_batch_norm_evaluation(*sizes, None)))
-        elif layer.operation not in ("dropout", "add"):
-            further += [Work(work.layer, "evaluation", work.launch) for work in _forward(Joined(layer), images)]
+    alone = [Joined(layer) for layer in suite.layers if layer.operation not in ("dropout", "add")]
     return [
         *further,
+        *(work for joined in alone for work in _evaluated(joined, images)),
         Work("accuracy", "evaluation", accuracy.plan_count_correct(suite.classes, LABELS)),
         Work("optimizer", "update, Adam", optimizer.plan_adam(suite.parameters, False)),
     ]
@@ -203,6 +205,16 @@ def _forward(joined: Joined, images: int) -> Iterator[Work]:
         yield Work(layer.name, "forward", dropout.plan_dropout(size))
     else:
         yield Work(layer.name, purpose, residual.plan_residual_forward(size, function))
+
+
+def _evaluated(joined: Joined, images: int) -> Iterator[Work]:
+    layer = joined.layer
+    if layer.operation == "batch_norm":
+        sizes = images, layer.x[0], math.prod(layer.x[1:])
+        yield Work(layer.name, "evaluation", norm.plan_batch_norm_evaluation(*sizes, joined.activation))
+    else:
+        for work in _forward(joined, images):
+            yield Work(work.layer, "evaluation", work.launch, work.library)
 
 
 def _backward(
