@@ -1,4 +1,5 @@
-"""The command line: `python -m benchmarks conv`, `train`, `launch`, `compile`, `estimate`, `gpu-check`.
+"""The command line: `python -m benchmarks conv`, `train`, `launch`, `compile`, `estimate`, `tune`,
+`gpu-check`.
 
 Exit status: 0 done; 1 a result was wrong, or a check failed; 2 bad input; 3 something became slower or wrong since
 `--compare`; 130 Ctrl-C, after which the rows measured so far are shown and kept.
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_launch(commands)
     add_compile(commands)
     add_estimate(commands)
+    add_tune(commands)
     add_gpu_check(commands)
     return parser
 
@@ -203,6 +205,34 @@ def run_estimate(parsed: argparse.Namespace) -> int:
     show(found)
     output.write_markdown(found, parsed.markdown)
     return 0
+
+
+def add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="on a machine with a GPU: the fastest tile of each kernel, written down for later runs",
+        description="The fastest tile of each kernel for every pass, measured on a GPU; `cnn` takes them from then on.",
+    )
+    add_cases(tune)
+    add = tune.add_argument
+    add("--seconds", type=_positive, default=0.2, help="for each pass and tile (default: 0.2)")
+    add("--model", action="store_true", help="ESTIMATES for an H100 by the emulator ptxsim, without a GPU")
+    add("--table", metavar="FILE", help="to write to (default: the user's table, which goes before the built-in one)")
+    add_output(tune)
+    tune.set_defaults(run=run_tune)
+
+
+def run_tune(parsed: argparse.Namespace) -> int:
+    from benchmarks import tune
+
+    path = tune.check(parsed.model, parsed.table)
+    cases = cases_of(parsed)
+
+    def measure(recorder: Recorder) -> None:
+        found = tune.model(recorder, cases) if parsed.model else tune.measure(recorder, cases, seconds_of(parsed))
+        tune.write(path, found, tune.compute_capability(parsed.model))
+
+    return session(parsed, measure, tune.tables)
 
 
 def add_gpu_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -74,14 +74,19 @@ def check() -> None:
         raise BenchmarkError("estimates are of compiled CUDA kernels: pip install 'numba-cnn[cu13]' (no GPU is needed)")
 
 
+def is_emulated() -> bool:
+    """Whether ptxsim can be imported."""
+    return find_spec("ptxsim") is not None
+
+
 def estimates(cases: Sequence[Case]) -> Iterator[Estimate]:
-    emulated = find_spec("ptxsim") is not None
+    emulated = is_emulated()
     if not emulated:
         tell("ptxsim is not on PYTHONPATH: estimates from the machine code alone")
     for case in cases:
         tell(f"{case.name} {case.shape}")
         for purpose in case.passes:
-            yield from (_counted if emulated else _from_code)(case, purpose)
+            yield from (counted if emulated else _from_code)(case, purpose)
 
 
 def tables(found: Sequence[Estimate]) -> list[Table]:
@@ -112,7 +117,8 @@ def tables(found: Sequence[Estimate]) -> list[Table]:
     return [Table(HEADING, tuple(columns), list(lines.values()), tuple(notes))]
 
 
-def _counted(case: Case, purpose: str) -> Iterator[Estimate]:
+def counted(case: Case, purpose: str) -> Iterator[Estimate]:
+    """With ptxsim: an estimate for each GPU."""
     from cnn.kernels.cuda.codegen.estimate import run
 
     reports = [run(*call, blocks=BLOCKS, check=False) for call in _calls(case, purpose)]

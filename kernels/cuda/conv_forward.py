@@ -14,6 +14,7 @@ from cnn.kernels.cuda import conv_direct, conv_pack, conv_product, conv_tensor, 
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
 from cnn.kernels.cuda.launch import Call, Launch, aligned, aligned_result, run
 from cnn.kernels.cuda.tensor import served
+from cnn.kernels.cuda.tile_table import Choice
 from cnn.kernels.geometry import ConvGeometry
 from cnn.kernels.precision import FLOAT32
 
@@ -66,6 +67,11 @@ def plan(phase: ConvPhase, images: int, threads: int | None = None, precision: s
     tile = conv_product.choose_tile(phase, images)
     pack, packed = conv_pack.plan(phase, tile.rows, tile.depth, threads or PACK_THREADS)
     return Plan(conv_product.plan(phase, images, tile), pack if packed else None, packed)
+
+
+def tiles(phase: ConvPhase, images: int) -> Choice[conv_product.Tile] | None:
+    """Which there are for a phase; None for the direct kernel, which has one."""
+    return None if conv_direct.serves(phase) else conv_product.tiles(phase, images)
 
 
 def calls(plan_: Plan, images: int, source: Any, weight: Any, target: Any, **others: Any) -> list[Call]:

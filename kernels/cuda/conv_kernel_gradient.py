@@ -25,6 +25,7 @@ from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
 from cnn.kernels.cuda.side_by_side import side_by_side
 from cnn.kernels.cuda.tensor import served
+from cnn.kernels.cuda.tile_table import Choice, choose, layer_of
 from cnn.kernels.geometry import ConvGeometry
 from cnn.kernels.precision import FLOAT32
 
@@ -99,7 +100,7 @@ def plan(
     """
     if precision != FLOAT32 and conv_tensor_gradient.serves(phase):
         return conv_tensor_gradient.plan(phase, images, precision, deterministic)
-    tile = tile or choose_tile(phase)
+    tile = tile or choose_tile(phase, images)
     tiles = phase.groups * -(-phase.targets // tile.rows) * -(-phase.sources * phase.taps // tile.columns)
     overlays = images * phase.pixels
     wanted = 2 if SIMULATED else max(FULL_GRID // tiles, 1)
@@ -118,18 +119,26 @@ def plan(
     )
 
 
-def choose_tile(phase: ConvPhase) -> Tile:
-    """The tile that costs least for all rows x columns: 4 x 4 sums a thread cost half as much again as 8 x 8 each.
+def choose_tile(phase: ConvPhase, images: int) -> Tile:
+    return choose(tiles(phase, images))
+
+
+def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
+    """The rule: what costs least for all rows x columns, where 4 x 4 sums a thread cost half as much again as 8 x 8.
 
     Of equals the widest: the gradient of the targets is read once for each tile.
     """
     if SIMULATED:
-        return Tile(16, 32, 8, 4)
-    if phase.targets <= 16:
-        tiles = [Tile(16, columns, 16, 4) for columns in (160, 128, 96, 64, 32)]
+        possible = [Tile(16, 32, 8, 4)]
+    elif phase.targets <= 16:
+        possible = [Tile(16, columns, 16, 4) for columns in (160, 128, 96, 64, 32)]
     elif phase.targets <= 32:
-        tiles = [Tile(32, 64, 16, 8), Tile(32, 32, 16, 4)]
+        possible = [Tile(32, 64, 16, 8), Tile(32, 32, 16, 4)]
     else:
-        tiles = [Tile(64, 96, 16, 8), Tile(64, 64, 16, 8)]
+        possible = [Tile(64, 96, 16, 8), Tile(64, 64, 16, 8)]
     columns = phase.sources * phase.taps
-    return min(tiles, key=lambda tile: -(-columns // tile.columns) * tile.columns * (2 if tile.side == 8 else 3))
+
+    def cost(tile: Tile) -> int:
+        return -(-columns // tile.columns) * tile.columns * (2 if tile.side == 8 else 3)
+
+    return Choice("conv_kernel_gradient", layer_of(phase, images), tuple(sorted(possible, key=cost)))

@@ -11,7 +11,7 @@ it. Weights come packed, tile by tile as blocks read them (`conv_pack`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, int32, pointer, uint32
@@ -22,6 +22,7 @@ from cnn.kernels.cuda.intrinsics import load4, store4
 from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.cuda.side_by_side import alone
 from cnn.kernels.cuda.tile import add_outer, unpack, zeros
+from cnn.kernels.cuda.tile_table import Choice, choose, layer_of
 
 # Blocks that fill 132 multiprocessors twice over; with fewer, half as wide tiles make more of them.
 FULL_GRID = 264
@@ -53,23 +54,25 @@ def plan(phase: ConvPhase, images: int, tile: Tile) -> Launch:
 
 
 def choose_tile(phase: ConvPhase, images: int) -> Tile:
-    """As many rows as there are targets to fill them, and wide while the grid fills a large GPU twice."""
-    if SIMULATED:
-        return Tile(16, 32, 4, 4)
-    if phase.targets <= 16:
-        return Tile(16, 64, 8, 4)
+    return choose(tiles(phase, images))
+
+
+def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
+    """The rule: as many rows as there are targets to fill them, and wide while the grid fills a large GPU twice."""
     # Where a step covers fewer pixels, twice the depth makes up for what each step costs.
     depth = 16 if phase.sources % 16 == 0 else 8
-    wide, narrow = (
-        (Tile(32, 256, 8, 8), Tile(32, 128, depth, 8))
-        if phase.targets <= 32
-        else (
-            Tile(64, 128, 8, 8),
-            Tile(64, 64, 8, 8),
-        )
-    )
+    if SIMULATED:
+        wide = narrow = Tile(16, 32, 4, 4)
+    elif phase.targets <= 16:
+        wide = narrow = Tile(16, 64, 8, 4)
+    elif phase.targets <= 32:
+        wide, narrow = Tile(32, 256, 8, 8), Tile(32, 128, depth, 8)
+    else:
+        wide, narrow = Tile(64, 128, 8, 8), Tile(64, 64, 8, 8)
     blocks = -(-images * phase.pixels // wide.columns) * -(-phase.targets // wide.rows) * phase.groups
-    return wide if blocks >= FULL_GRID else narrow
+    rule = wide if blocks >= FULL_GRID else narrow
+    others = (replace(tile, depth=deep) for tile in (wide, narrow) for deep in {8, depth} if not SIMULATED)
+    return Choice("conv_product", layer_of(phase, images), tuple(dict.fromkeys((rule, *others))))
 
 
 def _steps(phase: ConvPhase, tile: Tile) -> int:

@@ -71,7 +71,7 @@ def test_activations(channels: int, activation: str) -> None:
 def test_tiles_of_8_by_8_sums_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     product, gradient = conv_product.Tile(32, 64, 8, 8), conv_kernel_gradient.Tile(32, 64, 8, 8)
     monkeypatch.setattr(conv_product, "choose_tile", lambda _phase, _images: product)
-    monkeypatch.setattr(conv_kernel_gradient, "choose_tile", lambda _phase: gradient)
+    monkeypatch.setattr(conv_kernel_gradient, "choose_tile", lambda _phase, _images: gradient)
     x, weight, g = integers(1, 9, 4, 4), integers(33, 9, 2, 2, seed=1), integers(1, 33, 3, 3, seed=2)
     check_parity("conv_forward", {"x": x, "weight": weight, "bias": integers(33)})
     check_parity("conv_input_gradient", {"grad_output": g, "weight": weight, "input_shape": x.shape})

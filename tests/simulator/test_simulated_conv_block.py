@@ -55,7 +55,7 @@ def test_smooth_activations(channels: int, activation: str) -> None:
 def test_tiles_of_8_by_8_sums_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     product, gradient = conv_product.Tile(32, 64, 8, 8), conv_kernel_gradient.Tile(32, 64, 16, 8)
     monkeypatch.setattr(conv_product, "choose_tile", lambda _phase, _images: product)
-    monkeypatch.setattr(conv_kernel_gradient, "choose_tile", lambda _phase: gradient)
+    monkeypatch.setattr(conv_kernel_gradient, "choose_tile", lambda _phase, _images: gradient)
     check_block((1, 33, 4, 6), (33, 33, 2, 2), padding=1)
 
 

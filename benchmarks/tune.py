@@ -1,0 +1,185 @@
+"""`tune`: which tile each kernel is fastest with, for every pass of every layer; written down as a table of tiles.
+
+On a GPU every tile takes its turns, verified and then timed as in `conv`. With `--model`, without a GPU, the emulator
+ptxsim estimates each for an H100, and the rows say so. A row is written where a tile beats that of the kernel's rule by
+more than `MARGIN`, and, where it was measured, by more than the noise; for all other layers the rule stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks import conv, estimate, gpu, output
+from benchmarks.clock import DISTURBED_NOTE
+from benchmarks.errors import BenchmarkError
+from benchmarks.numbers import time
+from benchmarks.providers.ours_cuda import OursCUDA
+from benchmarks.recorder import Recorder
+from benchmarks.rows import OK, Row
+from benchmarks.shapes import FORWARD, INPUT_GRADIENT, Case
+from benchmarks.tables import Table
+from benchmarks.telling import tell
+from benchmarks.verify import Data, Expected
+
+# What another tile must save: less is not worth a row.
+MARGIN = 0.03
+
+# Of the estimates, which are for no other GPU.
+MODEL = "H100"
+
+# cnn.kernels.cuda.tile_table.Choice and Row: imported late, since they need numba-cuda.
+Choice = Any
+Found = tuple[Choice, Any | None]
+
+
+class Tiled(OursCUDA):
+    """Our CUDA backend with one tile."""
+
+    def __init__(self, choice: Choice, tile: Any) -> None:
+        super().__init__(deterministic=False)
+        self.name = _tables().text_of(tile)
+        self.about = f"{choice.kernel} with this tile"
+        self._choice, self._tile = choice, tile
+
+    def prepare(self, case: Case, purpose: str, data: Data) -> Callable[[], Any]:
+        compute = super().prepare(case, purpose, data)
+
+        def call() -> Any:
+            with _tables().forced(self._choice, self._tile):
+                return compute()
+
+        return call
+
+
+def check(model: bool, path: str | None) -> Path:
+    """Where the table goes. Raises `BenchmarkError` where nothing can be tuned, or the table there is damaged."""
+    estimate.check()
+    if not model and (reason := gpu.missing()) is not None:
+        raise BenchmarkError(f"tune needs an NVIDIA GPU: {reason}; --model estimates without one")
+    if model and not estimate.is_emulated():
+        raise BenchmarkError("tune --model needs the emulator ptxsim: put its folder on PYTHONPATH")
+    table = Path(path) if path else _tables().user_table()
+    try:
+        _tables().read(table)
+    except _tables().TileTableError as error:
+        raise BenchmarkError(f"{error}; mend or delete it first") from error
+    if path:
+        output.check(path)
+    return table
+
+
+def measure(recorder: Recorder, cases: Sequence[Case], seconds: float) -> Iterator[Found]:
+    """Each choice, and the row of the fastest tile if that is not the rule's."""
+    for case in cases:
+        data = Data.of(case)
+        expected = Expected(case, data)
+        tell(f"{case.name} {case.shape}")
+        for purpose in case.passes:
+            for choice in choices(case, purpose):
+                before = len(recorder.rows)
+                providers = [Tiled(choice, tile) for tile in choice.tiles]
+                conv.measure_pass(recorder, case, purpose, providers, data, expected, seconds)
+                yield choice, _fastest(choice, recorder.rows[before:])
+
+
+def model(recorder: Recorder, cases: Sequence[Case]) -> Iterator[Found]:
+    """As `measure`, of estimates."""
+    for case in cases:
+        tell(f"{case.name} {case.shape}")
+        for purpose in case.passes:
+            for choice in choices(case, purpose):
+                seconds = {}
+                for tile in choice.tiles:
+                    with _tables().forced(choice, tile):
+                        estimates = estimate.counted(case, purpose)
+                    text = _tables().text_of(tile)
+                    seconds[text] = next(each.seconds for each in estimates if each.gpu == MODEL)
+                    more: dict[str, Any] = {"median": seconds[text], "note": f"ESTIMATE for an {MODEL}"}
+                    recorder.measured(case.name, case.shape, purpose, text, "cpu", **more)
+                best, rule = min(seconds, key=lambda text: seconds[text]), next(iter(seconds))
+                origin = f"modelled: {_ratio(seconds[rule], seconds[best])}, estimated by ptxsim for an {MODEL}"
+                row = _tables().Row(choice.kernel, estimate.SM, choice.layer, best, origin)
+                yield choice, row if seconds[best] < (1 - MARGIN) * seconds[rule] else None
+
+
+def choices(case: Case, purpose: str) -> Iterator[Choice]:
+    """Where a kernel of a pass can take more than one tile."""
+    phases = import_module("cnn.kernels.cuda.conv_phase")
+    products = import_module("cnn.kernels.cuda.conv_forward")
+    gradients = import_module("cnn.kernels.cuda.conv_kernel_gradient")
+    geometry = case.geometry
+    if purpose == FORWARD:
+        found = [products.tiles(phases.forward_phase(geometry, case.bias, None), case.images)]
+    elif purpose == INPUT_GRADIENT:
+        found = [products.tiles(phase, case.images) for phase in phases.input_gradient_phases(geometry)]
+    else:
+        found = [gradients.tiles(phases.forward_phase(geometry, True, None), case.images)]
+    return (choice for choice in found if choice is not None and len(choice.tiles) > 1)
+
+
+def write(path: Path, found: Iterable[Found], sm: int) -> None:
+    """Into the table at `path`, in place of what it said of these choices; also of those before an interruption."""
+    rows = _tables().read(path)
+    considered = better = 0
+    try:
+        for choice, row in found:
+            rows.pop((choice.kernel, sm, choice.layer), None)
+            considered += 1
+            if row is not None:
+                rows[row.key] = row
+                better += 1
+    finally:
+        _tables().write(path, list(rows.values()))
+        tell(f"{better} of {considered} tiles are better than the rule's: {path}")
+
+
+def compute_capability(model: bool) -> int:
+    """Of the table's rows."""
+    return estimate.SM if model else int(import_module("cnn.kernels.cuda.launch").compute_capability())
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """Every tile of every pass, the rule's first."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.layer, row.purpose, row.condition), []).append(row)
+    lines = []
+    for (layer, purpose, condition), tiles in groups.items():
+        rule = tiles[0].median
+        for number, row in enumerate(tiles):
+            of_rule = f"{row.median / rule:.2f}" if row.median and rule else "-"
+            seconds = "-" if row.median is None else time(row.median)
+            which = row.provider + (" (rule)" if number == 0 else "")
+            lines.append([layer, purpose, condition, which, seconds, of_rule, row.note])
+    columns = ("layer", "pass", "cache", "tile", "median", "of the rule's", "note")
+    return [Table("Tiles", columns, lines)]
+
+
+def _fastest(choice: Choice, rows: Sequence[Row]) -> Any | None:
+    warm = {row.provider: row for row in rows if row.status == OK and row.condition == gpu.WARM}
+    rule = warm.get(_tables().text_of(choice.tiles[0]))
+    if rule is None or any(DISTURBED_NOTE in row.note for row in warm.values()):
+        return None
+    best = min(warm.values(), key=lambda row: _known(row.median))
+    was, now = _known(rule.median), _known(best.median)
+    if now >= (1 - MARGIN) * was or _known(best.p80) >= _known(rule.p20):
+        return None
+    origin = f"measured: {_ratio(was, now)}, on {gpu.name()}, {date.today()}"
+    return _tables().Row(choice.kernel, compute_capability(False), choice.layer, best.provider, origin)
+
+
+def _ratio(rule: float, tile: float) -> str:
+    return f"{rule / tile:.2f} times as fast as the rule's tile"
+
+
+def _known(seconds: float | None) -> float:
+    assert seconds is not None
+    return seconds
+
+
+def _tables() -> Any:
+    return import_module("cnn.kernels.cuda.tile_table")
