@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_up import broken, row
@@ -77,3 +79,22 @@ def test_a_stage_that_breaks_off_is_a_finding(
     assert "WRONG: convolutions broke off" in text
     assert "before: temperature.gpu 40" in text
     assert "after: temperature.gpu 40" in text
+
+
+SAID = b"""[gw0] [  1%] PASSED tests/gpu/test_gpu_conv.py::test_a
+[gw1] [  2%] FAILED tests/gpu/test_gpu_conv.py::test_b
+[gw0] [  3%] PASSED tests/gpu/test_gpu_conv.py::test_c
+"""
+
+
+def test_tests_that_take_too_long_are_told_of(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(command: list[str], **options: Any) -> Any:
+        raise subprocess.TimeoutExpired(command, options["timeout"], output=SAID)
+
+    monkeypatch.setattr(gpu_check.subprocess, "run", stopped)
+    gpu_check._tests(report)
+    *failed, last = report.tests.splitlines()
+    assert failed == ["[gw1] [  2%] FAILED tests/gpu/test_gpu_conv.py::test_b"]
+    assert last == f"2 passed, 1 failed; stopped after {gpu_check.TESTS} s"
+    assert verdict(report)[0] == "WRONG: tests failed; 0 results of ours are wrong."
+    assert verdict(report)[-1].startswith("LEFT OUT for want of time: tests that were still to come")
