@@ -15,6 +15,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.recorder import Recorder
 from benchmarks.session import SLOWER, selected, session
 from benchmarks.telling import tell
+from cnn.kernels.precision import FLOAT32, PRECISIONS
 from cnn.models import MODELS
 
 # With --quick, of a pass and provider.
@@ -64,6 +65,10 @@ def add_cases(parser: argparse.ArgumentParser) -> None:
         metavar="SHAPE",
         help="NxCxHxW:KxCxRxS:options, such as 64x1x28x28:6x1x5x5:padding=2,stride=1; may be given several times",
     )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", choices=PRECISIONS, default=FLOAT32, help="of convolutions (default: float32)")
 
 
 def add_common(parser: argparse.ArgumentParser, plot: bool = False) -> None:
@@ -190,18 +195,28 @@ def add_estimate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "PYTHONPATH, what it counts. Nothing is timed.",
     )
     add_cases(estimate)
+    add_precision(estimate)
+    estimate.add_argument(
+        "--step", metavar="NETWORK", help="instead: every launch of a training step, executed by vgpu and ptxsim"
+    )
     estimate.add_argument("--quick", action="store_true", help="few images")
     estimate.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
     estimate.set_defaults(run=run_estimate)
 
 
 def run_estimate(parsed: argparse.Namespace) -> int:
-    from benchmarks import estimate, output
+    from benchmarks import estimate, estimate_step, output
+    from benchmarks.networks import Network
     from benchmarks.tables import show
 
     estimate.check()
     output.check(parsed.markdown)
-    found = estimate.tables(list(estimate.estimates(cases_of(parsed))))
+    if parsed.step:
+        estimate_step.check()
+        network = Network.named(parsed.step, parsed.quick)
+        found = [estimate_step.table(network, parsed.precision, estimate_step.parts(network, parsed.precision))]
+    else:
+        found = estimate.tables(list(estimate.estimates(cases_of(parsed), parsed.precision)))
     show(found)
     output.write_markdown(found, parsed.markdown)
     return 0
@@ -216,6 +231,7 @@ def add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add_cases(tune)
     add = tune.add_argument
     add("--seconds", type=_positive, default=0.2, help="for each pass and tile (default: 0.2)")
+    add_precision(tune)
     add("--model", action="store_true", help="ESTIMATES for an H100 by the emulator ptxsim, without a GPU")
     add("--table", metavar="FILE", help="to write to (default: the user's table, which goes before the built-in one)")
     add_output(tune)
@@ -229,7 +245,11 @@ def run_tune(parsed: argparse.Namespace) -> int:
     cases = cases_of(parsed)
 
     def measure(recorder: Recorder) -> None:
-        found = tune.model(recorder, cases) if parsed.model else tune.measure(recorder, cases, seconds_of(parsed))
+        found = (
+            tune.model(recorder, cases, parsed.precision)
+            if parsed.model
+            else tune.measure(recorder, cases, parsed.precision, seconds_of(parsed))
+        )
         tune.write(path, found, tune.compute_capability(parsed.model))
 
     return session(parsed, measure, tune.tables)

@@ -20,6 +20,7 @@ from benchmarks.numbers import geometric_mean, time
 from benchmarks.shapes import FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT, Case
 from benchmarks.tables import Table
 from benchmarks.telling import tell
+from cnn.kernels.precision import FLOAT32
 
 HEADING = "ESTIMATES, NOT MEASUREMENTS: nothing here was timed on a GPU"
 
@@ -79,14 +80,14 @@ def is_emulated() -> bool:
     return find_spec("ptxsim") is not None
 
 
-def estimates(cases: Sequence[Case]) -> Iterator[Estimate]:
+def estimates(cases: Sequence[Case], precision: str = FLOAT32) -> Iterator[Estimate]:
     emulated = is_emulated()
     if not emulated:
         tell("ptxsim is not on PYTHONPATH: estimates from the machine code alone")
     for case in cases:
         tell(f"{case.name} {case.shape}")
         for purpose in case.passes:
-            yield from (counted if emulated else _from_code)(case, purpose)
+            yield from (counted if emulated else _from_code)(case, purpose, precision)
 
 
 def tables(found: Sequence[Estimate]) -> list[Table]:
@@ -117,11 +118,11 @@ def tables(found: Sequence[Estimate]) -> list[Table]:
     return [Table(HEADING, tuple(columns), list(lines.values()), tuple(notes))]
 
 
-def counted(case: Case, purpose: str) -> Iterator[Estimate]:
+def counted(case: Case, purpose: str, precision: str = FLOAT32) -> Iterator[Estimate]:
     """With ptxsim: an estimate for each GPU."""
     from cnn.kernels.cuda.codegen.estimate import run
 
-    reports = [run(*call, blocks=BLOCKS, check=False) for call in _calls(case, purpose)]
+    reports = [run(*call, blocks=BLOCKS, check=False) for call in _calls(case, purpose, precision)]
     for gpu in GPUS:
         # A few blocks stand for the grid, and what they share would be counted anew for each: not so the memory's part.
         parts = [dict(report.estimate(gpu.name).terms) for report in reports]
@@ -133,11 +134,11 @@ def counted(case: Case, purpose: str) -> Iterator[Estimate]:
         yield Estimate(case, purpose, gpu.name, lower_bound(case, purpose, gpu), max(units, memory), bound_by)
 
 
-def _from_code(case: Case, purpose: str) -> Iterator[Estimate]:
+def _from_code(case: Case, purpose: str, precision: str) -> Iterator[Estimate]:
     from cnn.kernels.cuda.codegen.machine_code import read_code
     from cnn.kernels.cuda.compiler import compile_kernel
 
-    codes = [read_code(compile_kernel(launch.kernel, SM), True) for launch, _ in _calls(case, purpose)]
+    codes = [read_code(compile_kernel(launch.kernel, SM), True) for launch, _ in _calls(case, purpose, precision)]
     shares = [code.ffma_share for code in codes if code.ffma_share]
     for gpu in GPUS:
         bound = lower_bound(case, purpose, gpu)
@@ -147,7 +148,7 @@ def _from_code(case: Case, purpose: str) -> Iterator[Estimate]:
         yield Estimate(case, purpose, gpu.name, bound, seconds, by)
 
 
-def _calls(case: Case, purpose: str) -> list[Any]:
+def _calls(case: Case, purpose: str, precision: str) -> list[Any]:
     from cnn.kernels.cuda.codegen import estimate
 
     geometry = case.geometry
@@ -156,8 +157,8 @@ def _calls(case: Case, purpose: str) -> list[Any]:
         for shape in (geometry.x_shape, geometry.y_shape, geometry.weight_shape, geometry.filters)
     )
     if purpose == FORWARD:
-        return estimate.forward_calls(geometry, x, weight, bias if case.bias else None, y)
+        return estimate.forward_calls(geometry, x, weight, bias if case.bias else None, y, precision)
     if purpose == INPUT_GRADIENT:
-        return estimate.input_gradient_calls(geometry, y, weight, x)
+        return estimate.input_gradient_calls(geometry, y, weight, x, precision)
     assert purpose == KERNEL_GRADIENT
-    return estimate.kernel_gradient_calls(geometry, x, y, weight, bias, deterministic=False)
+    return estimate.kernel_gradient_calls(geometry, x, y, weight, bias, False, precision)

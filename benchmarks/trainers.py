@@ -68,18 +68,21 @@ class Trainer(ABC):
 class Ours(Trainer):
     """graph: on a GPU, replay a step as a CUDA graph, as a TrainStep does unless told otherwise."""
 
-    ours = True
-
-    def __init__(self, device: str, graph: bool = True) -> None:
-        self.device, self._graph = device, graph
+    def __init__(self, device: str, graph: bool = True, precision: str = "float32") -> None:
+        self.device, self.precision, self._graph = device, precision, graph
+        self.ours = precision == "float32"
         self.name = "ours" if device == "cpu" else "ours-cuda"
         self.about = f"cnn.TrainStep on the {'CPU' if device == 'cpu' else 'GPU'}"
+        if not self.ours:
+            self.name, self.about = f"{self.name}-{precision}", f"{self.about}, convolutions in {precision}"
 
     def missing(self) -> str | None:
         return gpu.missing() if self.device == "cuda" else None
 
     def start(self, model: cnn.Sequential, lr: float) -> Training:
-        return _OursTraining(model.to(self.device), self.device, lr, self._graph)
+        model = model.to(self.device)
+        model.set_precision(self.precision)
+        return _OursTraining(model, self.device, lr, self._graph)
 
 
 class _OursTraining(Training):
@@ -177,6 +180,8 @@ TRAINERS: tuple[Trainer, ...] = (
     Torch(PyTorch("cpu", channels_last=True)),
     Torch(PyTorch("cpu", compiled=True)),
     Ours("cuda"),
+    Ours("cuda", precision="tf32"),
+    Ours("cuda", precision="bf16"),
     Torch(PyTorch("cuda")),
     Torch(PyTorch("cuda", channels_last=True)),
     Torch(PyTorch("cuda", tf32=True)),

@@ -39,8 +39,8 @@ Found = tuple[Choice, Any | None]
 class Tiled(OursCUDA):
     """Our CUDA backend with one tile."""
 
-    def __init__(self, choice: Choice, tile: Any) -> None:
-        super().__init__(deterministic=False)
+    def __init__(self, choice: Choice, tile: Any, precision: str) -> None:
+        super().__init__(precision=precision)
         self.name = _tables().text_of(tile)
         self.about = f"{choice.kernel} with this tile"
         self._choice, self._tile = choice, tile
@@ -72,52 +72,52 @@ def check(model: bool, path: str | None) -> Path:
     return table
 
 
-def measure(recorder: Recorder, cases: Sequence[Case], seconds: float) -> Iterator[Found]:
+def measure(recorder: Recorder, cases: Sequence[Case], precision: str, seconds: float) -> Iterator[Found]:
     """Each choice, and the row of the fastest tile if that is not the rule's."""
     for case in cases:
         data = Data.of(case)
         expected = Expected(case, data)
         tell(f"{case.name} {case.shape}")
         for purpose in case.passes:
-            for choice in choices(case, purpose):
+            for choice in choices(case, purpose, precision):
                 before = len(recorder.rows)
-                providers = [Tiled(choice, tile) for tile in choice.tiles]
+                providers = [Tiled(choice, tile, precision) for tile in choice.tiles]
                 conv.measure_pass(recorder, case, purpose, providers, data, expected, seconds)
                 yield choice, _fastest(choice, recorder.rows[before:])
 
 
-def model(recorder: Recorder, cases: Sequence[Case]) -> Iterator[Found]:
+def model(recorder: Recorder, cases: Sequence[Case], precision: str) -> Iterator[Found]:
     """As `measure`, of estimates."""
     for case in cases:
         tell(f"{case.name} {case.shape}")
         for purpose in case.passes:
-            for choice in choices(case, purpose):
-                seconds = {}
+            for choice in choices(case, purpose, precision):
+                seconds: dict[str, float] = {}
                 for tile in choice.tiles:
                     with _tables().forced(choice, tile):
-                        estimates = estimate.counted(case, purpose)
+                        estimates = list(estimate.counted(case, purpose, precision))
                     text = _tables().text_of(tile)
-                    seconds[text] = next(each.seconds for each in estimates if each.gpu == MODEL)
-                    more: dict[str, Any] = {"median": seconds[text], "note": f"ESTIMATE for an {MODEL}"}
-                    recorder.measured(case.name, case.shape, purpose, text, "cpu", **more)
+                    seconds[text] = _known(next(each.seconds for each in estimates if each.gpu == MODEL))
+                    more: dict[str, Any] = {"precision": precision, "note": f"ESTIMATE for an {MODEL}"}
+                    recorder.measured(case.name, case.shape, purpose, text, "cpu", median=seconds[text], **more)
                 best, rule = min(seconds, key=lambda text: seconds[text]), next(iter(seconds))
                 origin = f"modelled: {_ratio(seconds[rule], seconds[best])}, estimated by ptxsim for an {MODEL}"
                 row = _tables().Row(choice.kernel, estimate.SM, choice.layer, best, origin)
                 yield choice, row if seconds[best] < (1 - MARGIN) * seconds[rule] else None
 
 
-def choices(case: Case, purpose: str) -> Iterator[Choice]:
+def choices(case: Case, purpose: str, precision: str) -> Iterator[Choice]:
     """Where a kernel of a pass can take more than one tile."""
     phases = import_module("cnn.kernels.cuda.conv_phase")
     products = import_module("cnn.kernels.cuda.conv_forward")
     gradients = import_module("cnn.kernels.cuda.conv_kernel_gradient")
     geometry = case.geometry
     if purpose == FORWARD:
-        found = [products.tiles(phases.forward_phase(geometry, case.bias, None), case.images)]
+        found = [products.tiles(phases.forward_phase(geometry, case.bias, None), case.images, precision)]
     elif purpose == INPUT_GRADIENT:
-        found = [products.tiles(phase, case.images) for phase in phases.input_gradient_phases(geometry)]
+        found = [products.tiles(phase, case.images, precision) for phase in phases.input_gradient_phases(geometry)]
     else:
-        found = [gradients.tiles(phases.forward_phase(geometry, True, None), case.images)]
+        found = [gradients.tiles(phases.forward_phase(geometry, True, None), case.images, precision)]
     return (choice for choice in found if choice is not None and len(choice.tiles) > 1)
 
 

@@ -23,10 +23,10 @@ Array = np.ndarray[Any, Any]
 MULTIPLY_ADDS = 1e9
 
 # The rule of `tests/tolerances.py`: a sum of `length` products of numbers in [-1, 1] may be off by eps * length, eight
-# times what a random walk of its rounding errors comes to. Operands rounded to TF32 add an error to each product, and
-# those add up like sqrt(length); eight times that, too.
+# times what a random walk of its rounding errors comes to. Rounded factors, two of 10 or 7 bits of mantissa, add an
+# error to each product, and those add up like sqrt(length); eight times that, too.
 EPSILON = 2.0**-23
-TF32_EPSILON = 2.0**-10
+OF_FACTORS = {"float32": 0.0, "tf32": 2.0**-10, "bf16": 2.0**-7}
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,7 @@ def mistake(actual: Array, expected: Array, length: int, precision: str) -> str 
         return f"its result has shape {actual.shape}, not {expected.shape}"
     if actual.dtype != np.float32:
         return f"its result is {actual.dtype}, not float32"
-    allowed = EPSILON * max(length, 4)
-    if precision == "TF32":
-        allowed += 8 * TF32_EPSILON * math.sqrt(length)
+    allowed = EPSILON * max(length, 4) + 8 * OF_FACTORS[precision] * math.sqrt(length)
     with np.errstate(invalid="ignore"):
         error = np.abs(actual - expected) / (1 + np.abs(expected))
     worst = float(error.max(initial=0.0)) if not np.isnan(error).any() else math.nan

@@ -1,4 +1,4 @@
-"""Our CUDA backend: kernel gradients with atomics, and in a fixed order."""
+"""Our CUDA backend: kernel gradients with atomics, and in a fixed order; in float32, and on tensor cores."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from cnn.kernels.buffers import Arena
 class OursCUDA(Provider):
     device = "cuda"
 
-    def __init__(self, deterministic: bool) -> None:
-        self.deterministic, self.ours = deterministic, not deterministic
-        self.name = "ours-cuda-deterministic" if deterministic else "ours-cuda"
+    def __init__(self, deterministic: bool = False, precision: str = "float32") -> None:
+        self.deterministic, self.precision = deterministic, precision
+        self.ours = not deterministic and precision == "float32"
+        kinds = {"deterministic": deterministic, precision: precision != "float32"}
+        self.name = "-".join(["ours-cuda", *(kind for kind, wanted in kinds.items() if wanted)])
         order = "kernel gradients in a fixed order" if deterministic else "kernel gradients with atomics"
         self.about = f"cnn.kernels on the GPU, results in kept memory as in a TrainStep, {order}"
 
@@ -37,7 +39,10 @@ class OursCUDA(Provider):
         asarray = import_module("cupy").asarray
         bias = None if data.bias is None else asarray(data.bias)
         there = Data(asarray(data.x), asarray(data.weight), bias, asarray(data.grad_output))
-        arena, compute = Arena(), pass_of(case, purpose, there, deterministic=self.deterministic)
+        arena, compute = (
+            Arena(),
+            pass_of(case, purpose, there, precision=self.precision, deterministic=self.deterministic),
+        )
 
         def call() -> Any:
             with arena.reused():

@@ -10,11 +10,14 @@ from benchmarks.verify import Data
 from cnn import kernels
 
 
-def pass_of(case: Case, purpose: str, data: Data, **more: Any) -> Callable[[], Any]:
-    """more: options of the kernel gradient."""
-    options = case.options
+def pass_of(
+    case: Case, purpose: str, data: Data, *, precision: str = "float32", deterministic: bool = False
+) -> Callable[[], Any]:
+    """deterministic: of the kernel gradient."""
+    options = {**case.options, "precision": precision}
     if purpose == FORWARD:
         return lambda: kernels.conv_forward(data.x, data.weight, data.bias, **options)
     if purpose == KERNEL_GRADIENT:
-        return lambda: kernels.conv_kernel_gradient(data.x, data.grad_output, data.weight.shape, **options, **more)
+        options["deterministic"] = deterministic
+        return lambda: kernels.conv_kernel_gradient(data.x, data.grad_output, data.weight.shape, **options)
     return lambda: kernels.conv_input_gradient(data.grad_output, data.weight, data.x.shape, **options)

@@ -16,7 +16,8 @@ Array = np.ndarray[Any, Any]
 
 
 class Provider(ABC):
-    """name: on the command line and in the table. device: "cpu" or "cuda". precision: "float32" or "TF32".
+    """name: on the command line and in the table. device: "cpu" or "cuda". precision: of the factors, "float32",
+    "tf32" or "bf16".
 
     about: what is called, in a few words. ours: whether the table is about it. needs: packages, by import name, and
     extra, which installs them.

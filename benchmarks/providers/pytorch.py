@@ -29,7 +29,7 @@ class PyTorch(Provider):
         how = "torch.compile of conv2d" if compiled else "torch conv2d and autograd"
         self.about = f"{how}, {'cuDNN' if device == 'cuda' else 'oneDNN'}, {layout}"
         self.device, self.channels_last, self.compiled = device, channels_last, compiled
-        self.precision = "TF32" if tf32 else "float32"
+        self.precision = "tf32" if tf32 else "float32"
 
     def missing(self) -> str | None:
         if (reason := super().missing()) is not None or self.device == "cpu":
@@ -78,7 +78,7 @@ class PyTorch(Provider):
         if self.device == "cuda":
             cudnn = import_module("torch").backends.cudnn
             cudnn.benchmark = True
-            cudnn.conv.fp32_precision = "tf32" if self.precision == "TF32" else "ieee"
+            cudnn.conv.fp32_precision = "tf32" if self.precision == "tf32" else "ieee"
 
     def to_numpy(self, result: Any) -> Array:
         return np.ascontiguousarray(result.detach().cpu().numpy())

@@ -69,9 +69,15 @@ def plan(phase: ConvPhase, images: int, threads: int | None = None, precision: s
     return Plan(conv_product.plan(phase, images, tile), pack if packed else None, packed)
 
 
-def tiles(phase: ConvPhase, images: int) -> Choice[conv_product.Tile] | None:
+def tiles(
+    phase: ConvPhase, images: int, precision: str = FLOAT32
+) -> Choice[conv_product.Tile] | Choice[conv_tensor_tile.Tile] | None:
     """Which there are for a phase; None for the direct kernel, which has one."""
-    return None if conv_direct.serves(phase) else conv_product.tiles(phase, images)
+    if conv_direct.serves(phase):
+        return None
+    if precision != FLOAT32 and conv_tensor_tile.serves(phase, precision):
+        return conv_tensor_tile.tiles(phase, images, precision)
+    return conv_product.tiles(phase, images)
 
 
 def calls(plan_: Plan, images: int, source: Any, weight: Any, target: Any, **others: Any) -> list[Call]:

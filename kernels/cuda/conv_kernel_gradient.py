@@ -98,7 +98,7 @@ def plan(
 
     precision: one that the GPU serves.
     """
-    if precision != FLOAT32 and conv_tensor_gradient.serves(phase):
+    if _on_tensor_cores(phase, precision):
         return conv_tensor_gradient.plan(phase, images, precision, deterministic)
     tile = tile or choose_tile(phase, images)
     tiles = phase.groups * -(-phase.targets // tile.rows) * -(-phase.sources * phase.taps // tile.columns)
@@ -120,10 +120,15 @@ def plan(
 
 
 def choose_tile(phase: ConvPhase, images: int) -> Tile:
-    return choose(tiles(phase, images))
+    return choose(_tiles(phase, images))
 
 
-def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
+def tiles(phase: ConvPhase, images: int, precision: str = FLOAT32) -> Choice[Tile] | None:
+    """Which there are for a phase; None on tensor cores, which have one."""
+    return None if _on_tensor_cores(phase, precision) else _tiles(phase, images)
+
+
+def _tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
     """The rule: what costs least for all rows x columns, where 4 x 4 sums a thread cost half as much again as 8 x 8.
 
     Of equals the widest: the gradient of the targets is read once for each tile.
@@ -142,3 +147,7 @@ def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
         return -(-columns // tile.columns) * tile.columns * (2 if tile.side == 8 else 3)
 
     return Choice("conv_kernel_gradient", layer_of(phase, images), tuple(sorted(possible, key=cost)))
+
+
+def _on_tensor_cores(phase: ConvPhase, precision: str) -> bool:
+    return precision != FLOAT32 and conv_tensor_gradient.serves(phase)

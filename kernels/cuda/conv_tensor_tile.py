@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cnn.kernels.cuda.compiler import SIMULATED
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.tensor import NUMBERS, WORDS
+from cnn.kernels.cuda.tile_table import Choice, choose, layer_of
 from cnn.kernels.geometry import Phase
 
 # Blocks for each of 132 multiprocessors; with fewer, half as wide tiles make more of them.
@@ -52,17 +53,22 @@ def serves(phase: ConvPhase, precision: str) -> bool:
 
 
 def choose_tile(phase: ConvPhase, images: int, precision: str) -> Tile:
-    """As wide as fits, while the grid fills a large GPU twice; of the rectangles that with the least beyond the plane,
-    and then the least margin.
+    return choose(tiles(phase, images, precision))
+
+
+def tiles(phase: ConvPhase, images: int, precision: str) -> Choice[Tile]:
+    """The rule: as wide as fits, while the grid fills a large GPU twice; of the rectangles that with the least beyond
+    the plane, and then the least margin.
     """
-    if SIMULATED:
-        return Tile(32, 1, 8, 8)
-    chosen = []
+    widths: list[Tile] = []
     for columns in (256, 128, 64) if phase.targets <= WARP_ROWS else (128, 64):
-        tiles = [tile for tile in _tiles(phase, columns) if _fits(phase, tile, precision)]
-        if tiles:
-            chosen.append(min(tiles, key=lambda tile: (blocks(phase, images, tile), lines(phase, tile))))
-    return next((tile for tile in chosen if blocks(phase, images, tile) >= FULL_GRID), chosen[-1])
+        fitting = [tile for tile in _tiles(phase, columns) if _fits(phase, tile, precision)]
+        if fitting:
+            widths.append(min(fitting, key=lambda tile: (blocks(phase, images, tile), lines(phase, tile))))
+    if SIMULATED:
+        widths = [Tile(32, 1, 8, 8)]
+    rule = next((tile for tile in widths if blocks(phase, images, tile) >= FULL_GRID), widths[-1])
+    return Choice(f"conv_tensor {precision}", layer_of(phase, images), tuple(dict.fromkeys((rule, *widths))))
 
 
 def _tiles(phase: ConvPhase, columns: int) -> list[Tile]:

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from cnn.kernels.cuda.compiler import SIMULATED
 from cnn.kernels.cuda.conv_phase import ConvPhase
@@ -38,7 +38,7 @@ SHIPPED = Path(__file__).with_suffix(".csv")
 class IsTile(Protocol):
     """A dataclass of whole numbers."""
 
-    __dataclass_fields__: dict[str, Any]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 T = TypeVar("T", bound=IsTile)
@@ -92,7 +92,7 @@ def layer_of(phase: ConvPhase, images: int) -> str:
 
 
 def text_of(tile: IsTile) -> str:
-    return " ".join(f"{name}={value}" for name, value in asdict(tile).items())  # type: ignore[call-overload]
+    return " ".join(f"{name}={value}" for name, value in asdict(tile).items())
 
 
 def choose(choice: Choice[T]) -> T:

@@ -74,9 +74,9 @@ def test_a_gpus_two_states_of_the_cache_are_two_lines() -> None:
 
 
 def test_tf32_is_no_peer_in_float32_and_says_so() -> None:
-    found = conv_table.tables([row("ours-cuda", 1.0), row("torch-cuda-tf32", 0.5, precision="TF32")], [])
+    found = conv_table.tables([row("ours-cuda", 1.0), row("torch-cuda-tf32", 0.5, precision="tf32")], [])
     shown = dict(zip(found[0].columns, found[0].lines[0], strict=True))
-    assert (shown["PyTorch"], shown["fastest other"]) == ("", "torch-cuda-tf32 (TF32) 500 ms")
+    assert (shown["PyTorch"], shown["fastest other"]) == ("", "torch-cuda-tf32 (tf32) 500 ms")
     assert found[0].heading.startswith("ANOTHER ONE IS FASTER")
 
 

@@ -117,8 +117,8 @@ def test_what_is_allowed() -> None:
     near = (expected + np.array([1.8e-6, 1.8e-4])).astype(np.float32)
     assert mistake(near, expected, 16, "float32") is None
     assert mistake((expected + np.array([2.1e-6, 0])).astype(np.float32), expected, 16, "float32") is not None
-    assert mistake((expected + np.array([0.01, 0])).astype(np.float32), expected, 16, "TF32") is None
-    assert mistake((expected + np.array([0.25, 0])).astype(np.float32), expected, 16, "TF32") is not None
+    assert mistake((expected + np.array([0.01, 0])).astype(np.float32), expected, 16, "tf32") is None
+    assert mistake((expected + np.array([0.25, 0])).astype(np.float32), expected, 16, "tf32") is not None
 
 
 def test_the_same_data_for_everyone() -> None:

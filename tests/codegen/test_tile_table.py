@@ -63,7 +63,7 @@ def test_a_row_decides_for_its_layer_and_gpu(user: Path, monkeypatch: pytest.Mon
 
 
 def test_the_kernel_gradient_has_rows_of_its_own(user: Path) -> None:
-    choice = conv_kernel_gradient.tiles(PHASE, IMAGES)
+    choice = conv_kernel_gradient._tiles(PHASE, IMAGES)
     write(user, [row(), row(kernel=choice.kernel, tile=text_of(choice.tiles[1]))])
     assert conv_kernel_gradient.choose_tile(PHASE, IMAGES) == choice.tiles[1]
 
@@ -130,7 +130,7 @@ def test_the_table_that_comes_along() -> None:
             geometry = layer.conv(suite.batch)
             there = forward_phase(geometry, layer.bias, None)
             phases = [there, *input_gradient_phases(geometry)]
-            found = [conv_kernel_gradient.tiles(there, suite.batch)]
+            found = [conv_kernel_gradient._tiles(there, suite.batch)]
             found += filter(None, (conv_forward.tiles(phase, suite.batch) for phase in phases))
             choices.update({(choice.kernel, choice.layer): choice for choice in found})
     for each in read(tile_table.SHIPPED).values():
@@ -143,7 +143,7 @@ def test_every_tile_compiles_without_spills(targets: int) -> None:
     geometry = ConvGeometry.of("test", (IMAGES, 32, 16, 16), (targets, 32, 3, 3), padding=1)
     phase = forward_phase(geometry, True, None)
     launches = [conv_product.plan(phase, IMAGES, tile) for tile in conv_product.tiles(phase, IMAGES).tiles]
-    for tile in conv_kernel_gradient.tiles(phase, IMAGES).tiles:
+    for tile in conv_kernel_gradient._tiles(phase, IMAGES).tiles:
         launches.append(conv_kernel_gradient.plan(phase, IMAGES, False, tile).gradient)
     for launch in launches:
         binary = compile_kernel(launch.kernel, 90)

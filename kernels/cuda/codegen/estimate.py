@@ -122,26 +122,32 @@ def run(launch: Launch, arguments: tuple[Any, ...], *, blocks: int | None = None
     return ptxsim.run(text, None, launch.grid, launch.block, arguments, launch.kernel.shared_bytes, **options)
 
 
-def forward_calls(geometry: ConvGeometry, x: Array, weight: Array, bias: Array | None, y: Array) -> list[Call]:
-    """The launches of a pass with their arguments, NumPy arrays; here and below."""
-    plan = conv_forward.plan(forward_phase(geometry, bias is not None, None), geometry.batch)
+def forward_calls(
+    geometry: ConvGeometry, x: Array, weight: Array, bias: Array | None, y: Array, precision: str = FLOAT32
+) -> list[Call]:
+    """The launches of a pass with their arguments, NumPy arrays; here and below. precision: one that the GPU serves."""
+    plan = conv_forward.plan(forward_phase(geometry, bias is not None, None), geometry.batch, precision=precision)
     return conv_forward.calls(plan, geometry.batch, x, weight, y, bias=bias)
 
 
-def input_gradient_calls(geometry: ConvGeometry, grad_output: Array, weight: Array, grad_x: Array) -> list[Call]:
-    return [
-        call
-        for phase in input_gradient_phases(geometry)
-        for call in conv_forward.calls(
-            conv_forward.plan(phase, geometry.batch), geometry.batch, grad_output, weight, grad_x
-        )
-    ]
+def input_gradient_calls(
+    geometry: ConvGeometry, grad_output: Array, weight: Array, grad_x: Array, precision: str = FLOAT32
+) -> list[Call]:
+    plans = [conv_forward.plan(phase, geometry.batch, precision=precision) for phase in input_gradient_phases(geometry)]
+    return [call for plan in plans for call in conv_forward.calls(plan, geometry.batch, grad_output, weight, grad_x)]
 
 
 def kernel_gradient_calls(
-    geometry: ConvGeometry, x: Array, grad_output: Array, grad_weight: Array, grad_bias: Array, deterministic: bool
+    geometry: ConvGeometry,
+    x: Array,
+    grad_output: Array,
+    grad_weight: Array,
+    grad_bias: Array,
+    deterministic: bool,
+    precision: str = FLOAT32,
 ) -> list[Call]:
-    plan = conv_kernel_gradient.plan(forward_phase(geometry, True, None), geometry.batch, deterministic)
+    phase = forward_phase(geometry, True, None)
+    plan = conv_kernel_gradient.plan(phase, geometry.batch, deterministic, precision=precision)
     return conv_kernel_gradient.calls(plan, geometry.batch, x, grad_output, grad_weight, grad_bias)
 
 
