@@ -24,10 +24,14 @@ from benchmarks.tables import Table
 from benchmarks.telling import tell
 from cnn.batch import Batch
 from cnn.data import Batches, Dataset
+from cnn.kernels.precision import FLOAT32
 from cnn.runs.feed import feed
 
 GPU = GPUS[0]
 LAUNCH = 2e-6
+
+# Multiply-adds of a tensor core in the time of one in float32; NVIDIA's white paper of Hopper.
+TENSOR_CORES = {"float32": 1, "tf32": 8, "bf16": 16}
 
 # The first is launched kernel by kernel, the second is recorded; from then on it is replayed.
 STEPS = 3
@@ -76,7 +80,7 @@ def parts(network: Network, precision: str) -> list[Part]:
             line.purpose,
             line.kernel,
             report.report.estimate(GPU.name).seconds,
-            max(line.flops / GPU.flops, line.bytes / GPU.bytes),
+            max(line.flops / (GPU.flops * _speed(line.kernel)), line.bytes / GPU.bytes),
         )
         for report, line in zip(found, lines, strict=True)
     ]
@@ -91,6 +95,11 @@ def table(network: Network, precision: str, found: Sequence[Part]) -> Table:
     columns = ("layer", "pass", "kernel", f"{GPU.name} ESTIMATE", "lower bound", "ratio")
     note = f"A step of {network.name}, {network.batch} images, convolutions in {precision}. Optimistic: see above."
     return Table(HEADING, columns, lines, (note,))
+
+
+def _speed(kernel: str) -> int:
+    """Of its multiply-adds, by its name."""
+    return max(speed for precision, speed in TENSOR_CORES.items() if precision in kernel or precision == FLOAT32)
 
 
 def _times(seconds: float, bound: float) -> list[str]:
