@@ -25,7 +25,7 @@ from cnn.kernels.cpu.simd import (
     LANES,
     add_outer,
     add_products,
-    add_vector,
+    add_tile,
     load_tile,
     splat_rows,
     store,
@@ -76,7 +76,7 @@ def kernel_gradient(
         planes = scratch("source", source.channels * source.size)
         planes.fill(0)
         add_parts(
-            *(words, first, last, parts, geometry.batch, plan.copied),
+            *(words, first, last, parts, geometry.batch, plan.images, plan.copied),
             *(x[0], source.channels, source.height, source.width, source.first, source.row, source.size, planes),
             *(gradient[0], grad.channels, grad.height, grad.width),
             *(plan.offsets, scratch("sums", grad.channels * (lines + 1) * LANES), partial.reshape(-1)),
@@ -170,6 +170,7 @@ def _add_parts(filters: int, rows: int, lanes: int) -> Any:
         last_part,
         parts,
         batch,
+        run,
         copied,
         x,
         x_channels,
@@ -189,32 +190,34 @@ def _add_parts(filters: int, rows: int, lanes: int) -> Any:
     ):
         """The sums of a filter, and after them that of its bias, stay vectors until the part's last image."""
         begin(words)
-        pixels, line = height * width, (offsets.size + 1) * lanes
+        pixels, line, image_size = height * width, (offsets.size + 1) * lanes, x_channels * size
         for part in range(first_part, last_part):
             sums[:] = 0
-            for image in range(batch * part // parts, batch * (part + 1) // parts):
-                source, start = planes, 0
-                if copied:
-                    first_row = image * x_channels * x_height
+            last_image = batch * (part + 1) // parts
+            for first_image in range(batch * part // parts, last_image, run):
+                images = min(run, last_image - first_image)
+                source, start = (planes, 0) if copied else (x, first_image * image_size)
+                if copied:  # a run is one image then
+                    first_row = first_image * x_channels * x_height
                     copy_rows(x, first_row, x_height, x_width, planes, x_first, row, size, x_channels)
-                else:
-                    source, start = x, image * x_channels * size
                 for k in range(0, g_channels, filters):
-                    grad = (image * g_channels + k) * pixels
                     for e in range(0, offsets.size, rows):
                         tile = load_tile(sums, k * line + e * lanes, line, lanes, filters, rows, lanes)
-                        for i in range(height):
-                            place, at = start + i * row, grad + i * width
-                            for j in range(0, width, lanes):
-                                tile = add_products(tile, g, at + j, pixels, source, place + j, offsets, e)
+                        for image in range(images):
+                            first, grad = start + image * image_size, ((first_image + image) * g_channels + k) * pixels
+                            for i in range(height):
+                                place, at = first + i * row, grad + i * width
+                                for j in range(0, width, lanes):
+                                    tile = add_products(tile, g, at + j, pixels, source, place + j, offsets, e)
                         store(tile, sums, k * line + e * lanes, line, lanes)
-                for k in range(g_channels):
+                for k in range(0, g_channels, filters):
                     last = k * line + offsets.size * lanes
-                    total = load_tile(sums, last, 0, 0, 1, 1, lanes)
-                    grad = (image * g_channels + k) * pixels
-                    for i in range(grad, grad + pixels, lanes):
-                        total = add_vector(total, g, i)
-                    store(total, sums, last, 0, 0)
+                    total = load_tile(sums, last, line, 0, filters, 1, lanes)
+                    for image in range(images):
+                        grad = ((first_image + image) * g_channels + k) * pixels
+                        for i in range(grad, grad + pixels, lanes):
+                            total = add_tile(total, g, i, pixels, 0)
+                    store(total, sums, last, line, 0)
             for i in range(g_channels * (offsets.size + 1)):
                 total = load_tile(sums, i * lanes, 0, 0, 1, 1, lanes)
                 store_sums(total, partials, part * g_channels * (offsets.size + 1) + i, 0)

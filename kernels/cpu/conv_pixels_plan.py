@@ -19,14 +19,16 @@ Array = np.ndarray[Any, Any]
 TILES: tuple[tuple[int, int], ...]
 GRADIENT_TILES: tuple[tuple[int, int], ...]
 if REGISTERS >= 32:
-    TILES = ((8, 3), (8, 2), (6, 4), (6, 3), (6, 2), (4, 6), (4, 4), (4, 2), (8, 1), (6, 1))
+    TILES = ((8, 3), (8, 2), (6, 4), (6, 3), (6, 2), (4, 4), (4, 2), (8, 1), (6, 1))
     GRADIENT_TILES = ((8, 3), (6, 4), (4, 4))
 else:
     TILES = ((6, 2), (4, 3), (4, 2), (8, 1), (6, 1))
     GRADIENT_TILES = ((6, 1), (4, 2))
 
-# Most float32 that the sums of a kernel gradient may take: they are read and written for every image.
-SUMS = 2**15
+# Most float32 that the sums of a kernel gradient may take: they are read and written for every run of images. A run is
+# one image that is copied, or some that are read where they lie: with their gradients no more than these float32.
+SUMS = 2**16
+RUN = 2**16
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class Overlays:
     rows: int
     source: Rows
     grad: Rows
+    images: int  # of a run
     copied: bool
     offsets: Array  # filled up to whole tiles by repeating the last
 
@@ -107,7 +110,9 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     tile = _gradient_tile(g.filters)
     assert tile is not None
     filled = np.concatenate([offsets, np.full(-len(offsets) % tile[1], offsets[-1])])
-    return Overlays(tile, len(offsets), source, _whole(g, g.filters, g.output), not _pointwise(g), filled)
+    grad = _whole(g, g.filters, g.output)
+    images = RUN // (source.channels * source.size + grad.channels * grad.size) if _pointwise(g) else 1
+    return Overlays(tile, len(offsets), source, grad, max(images, 1), not _pointwise(g), filled)
 
 
 def _correlation(
@@ -161,13 +166,17 @@ def _pointwise(g: ConvGeometry) -> bool:
 
 
 def _tile(channels: int, height: int, width: int) -> tuple[int, int] | None:
-    """The tile that wastes least, of those that divide the channels and fit into a row, or a column of vectors."""
+    """The tile that costs least, of those that divide the channels and fit into a row, or a column of vectors.
+
+    A vector of pixels serves as many products as the tile has channels, and mostly comes from the second-level cache;
+    a weight serves one for each vector, and comes from the first.
+    """
     fitting = [
         tile
         for tile in TILES
         if channels % tile[0] == 0 and (width >= tile[1] * LANES or (width == LANES and height % tile[1] == 0))
     ]
-    return min(fitting, default=None, key=lambda t: _computed(t, width) * (1 + (t[0] + t[1]) / (t[0] * t[1])))
+    return min(fitting, default=None, key=lambda t: _computed(t, width) * (1 + 1 / t[0] + 1 / (4 * t[1])))
 
 
 def _computed(tile: tuple[int, int], width: int) -> int:

@@ -27,10 +27,10 @@ from cnn.kernels.geometry import ConvGeometry, Phase
 
 Array = np.ndarray[Any, Any]
 
-# (channels, pixels) of a register tile of sums. With a vector for each pixel and one for a weight it must fit in the
-# registers; the more sums for each load, the better. Among tiles that waste equally little, the first is taken.
+# (channels, pixels) of a register tile of sums. With a vector for each pixel and some for weights it must fit in the
+# registers, and 16 sums are enough that none waits for another. Among tiles that cost the same, the first is taken.
 TILES = (
-    ((8, 3), (8, 2), (6, 4), (4, 6), (4, 5), (2, 10), (1, 14)) if REGISTERS >= 32 else ((6, 2), (4, 3), (2, 4), (1, 6))
+    ((8, 3), (8, 2), (6, 4), (6, 3), (4, 4), (2, 8), (1, 14)) if REGISTERS >= 32 else ((6, 2), (4, 3), (2, 4), (1, 6))
 )
 
 # (filters, rows) of the kernel gradient's tile: as above, but with a vector for each filter and each row.
@@ -223,8 +223,8 @@ def pick(values, index, out):
 
 
 def _best(tiles: tuple[tuple[int, int], ...], rows: int, columns: int) -> tuple[int, int]:
-    """The tile that covers rows x columns with the least waste; the efficiency of small tiles is about their loads."""
-    return min(tiles, key=lambda t: up(rows, t[0]) * up(columns, t[1]) * (1 + (t[0] + t[1]) / (t[0] * t[1])))
+    """The tile that covers rows x columns at the least cost, a load taken for half a product."""
+    return min(tiles, key=lambda t: up(rows, t[0]) * up(columns, t[1]) * (1 + (t[0] + t[1]) / (2 * t[0] * t[1])))
 
 
 def up(size: int, multiple: int) -> int:

@@ -30,18 +30,31 @@ def test_no_array_is_given_twice_in_a_round() -> None:
         assert not np.shares_memory(first, second)
 
 
-def test_what_nobody_has_any_more_is_given_again() -> None:
+@pytest.mark.parametrize("dtype", ["u1", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(2**14,), (3, 5, 7, 11, 17), 2**15 + 1])
+def test_what_is_large_begins_with_a_cache_line(shape: tuple[int, ...] | int, dtype: str) -> None:
+    arrays = [buffers.allocate(shape, np.dtype(dtype)) for _ in range(3)]
+    for array in arrays:
+        assert (array.shape, array.dtype) == (shape if isinstance(shape, tuple) else (shape,), dtype)
+        assert array.flags.c_contiguous
+        assert array.nbytes < buffers.LEAST_ALIGNED or array.ctypes.data % 64 == 0
+        array.fill(1)  # all of it is its own
+    assert not any(np.shares_memory(a, b) for n, a in enumerate(arrays) for b in arrays[:n])
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+def test_what_nobody_has_any_more_is_given_again(size: int) -> None:
     arena = Arena()
     rounds = []
     for _ in range(3):
         with arena.reused():
-            first = buffers.empty((2, 3), np.float32)
-            rows = buffers.empty((2, 3), np.float32)[1:]  # a view keeps its array
+            first = buffers.empty((2, size), np.float32)
+            rows = buffers.empty((2, size), np.float32)[1:]  # a view keeps its array
             address = first.ctypes.data
-            other = buffers.empty((2, 3), np.float32)
+            other = buffers.empty((2, size), np.float32)
             del first
-            smaller, again = buffers.empty((2, 2), np.float32), buffers.empty((2, 3), np.float32)
-            last = buffers.empty((2, 3), np.float32)
+            smaller, again = buffers.empty((2, 2), np.float32), buffers.empty((2, size), np.float32)
+            last = buffers.empty((2, size), np.float32)
         assert again.ctypes.data == address
         assert not any(np.shares_memory(array, again) for array in (rows, other, smaller, last))
         rounds.append([array.ctypes.data for array in (rows, other, smaller, again, last)])
