@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import cnn
+from cnn.kernels.precision import PRECISIONS
 from cnn.kernels.suites import SUITES
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda: pip install 'numba-cnn[cu13]'")
@@ -21,10 +22,11 @@ pytestmark = pytest.mark.gpu
 IMAGES = 2
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", SUITES)
-def test_the_kernels_of_a_step(cupy: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    suite = SUITES[name]
-    model = cnn.models.build(name, suite.image, suite.classes).to("cuda")
+def test_the_kernels_of_a_step(cupy: Any, monkeypatch: pytest.MonkeyPatch, name: str, precision: str) -> None:
+    suite = SUITES[name].computed_in(precision)
+    model = cnn.models.build(name, suite.image, suite.classes).set_precision(precision).to("cuda")
     step = cnn.TrainStep(
         model, cnn.CrossEntropyLoss(), cnn.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     )
