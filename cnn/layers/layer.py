@@ -203,18 +203,20 @@ class Layer:
 
     def _check_input(self, x: Any, *sizes: int | str) -> None:
         """x is an array of the rank and the fixed sizes in `sizes`; letters stand for free sizes."""
-        try:
-            device_of(x)
-        except TypeError as error:
-            raise DTypeError(f"{self}: x: {error}") from None
+        if type(x) is not np.ndarray:  # which it is on a CPU, where this is asked of every layer for every image
+            try:
+                device_of(x)
+            except TypeError as error:
+                raise DTypeError(f"{self}: x: {error}") from None
         self._check_shape(x.shape, *sizes)
 
     def _check_shape(self, shape: tuple[int, ...], *sizes: int | str) -> None:
-        # A plain loop: this is asked of every layer for every image.
         fits = len(shape) == len(sizes)
         if fits:
+            # A plain loop: this is asked of every layer for every image.
             for size, actual in zip(sizes, shape, strict=True):
-                fits = fits and (size == actual or isinstance(size, str))
+                if size != actual and type(size) is not str:
+                    fits = False
         if not fits:
             raise ShapeError(f"{self}: x must be ({', '.join(map(str, sizes))}), got {tuple(shape)}")
 

@@ -31,7 +31,7 @@ from cnn.kernels.cpu import (
     conv_winograd_plan,
 )
 from cnn.kernels.cpu.compile import REORDERED, jit
-from cnn.kernels.cpu.conv_ends import flat, source_of, target_of, windows_of
+from cnn.kernels.cpu.conv_ends import Windows, flat, source_of, target_of, windows_of
 from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES
@@ -63,10 +63,10 @@ def conv_forward(
     argmax: Array | None = None,
 ) -> None:
     """With `pool`, out and argmax are those of max pooling behind the activation, which is None or "relu" then."""
-    way, plan = _forward(geometry, pool)
+    way, plan, given, taken = _forward(geometry, pool)
     relu = activation == "relu"
-    source = source_of(x, windows_of(plan, "source", None))
-    target = target_of(out, windows_of(plan, "target", pool), relu=relu, argmax=argmax)
+    source = source_of(x, given)
+    target = target_of(out, taken, relu=relu, argmax=argmax)
     way.correlate(plan, source, geometry.batch, weight, bias, target)
     if activation is not None and not relu:
         getattr(activations, f"{activation}_forward")(out, out)
@@ -83,9 +83,9 @@ def conv_input_gradient(
     gate: Array | None = None,
 ) -> None:
     """With `pool`, grad_output is that of the maxima. gate: out is 0 where this, of its shape, is not above 0."""
-    way, plan = _input_gradient(geometry, pool)
-    source = source_of(grad_output, windows_of(plan, "source", pool), argmax)
-    target = target_of(out, windows_of(plan, "target", None), gate=gate)
+    way, plan, given, taken = _input_gradient(geometry, pool)
+    source = source_of(grad_output, given, argmax)
+    target = target_of(out, taken, gate=gate)
     way.correlate(plan, source, geometry.batch, weight, None, target)
 
 
@@ -100,9 +100,9 @@ def conv_kernel_gradient(
     pool: PoolGeometry | None = None,
     argmax: Array | None = None,
 ) -> None:
-    way, plan, side = _kernel_gradient(geometry, pool)
-    source = source_of(x, windows_of(plan, "source", None))
-    gradient = source_of(grad_output, windows_of(plan, side, pool), argmax)
+    way, plan, given, taken = _kernel_gradient(geometry, pool)
+    source = source_of(x, given)
+    gradient = source_of(grad_output, taken, argmax)
     way.kernel_gradient(plan, source, gradient, geometry, out, grad_bias)
 
 
@@ -116,32 +116,44 @@ def conv_bias_gradient(grad_output: Array, out: Array) -> None:
     sums.sum(axis=0, out=out)
 
 
-def _forward(geometry: ConvGeometry, pool: PoolGeometry | None) -> tuple[ModuleType, Any]:
-    if conv_winograd_plan.serves(geometry):
-        return conv_winograd, conv_winograd_plan.forward_plan(geometry)
-    waste = inf if pool else conv_pixels_plan.waste(geometry, geometry.filters, geometry.output)
-    way = _cheapest(geometry, geometry.channels, geometry.filters, waste)
-    return way, PLANS[way].forward_plan(geometry)
-
-
-def _input_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> tuple[ModuleType, Any]:
-    if conv_winograd_plan.serves(geometry):
-        return conv_winograd, conv_winograd_plan.input_gradient_plan(geometry)
-    waste = inf if pool else conv_pixels_plan.waste(geometry, geometry.channels, geometry.input)
-    way = _cheapest(geometry, geometry.filters, geometry.channels, waste)
-    return way, PLANS[way].input_gradient_plan(geometry)
-
-
-def _kernel_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> tuple[ModuleType, Any, str]:
-    """... and the name of the output gradient's planes in the plan."""
-    if conv_winograd_plan.serves(geometry):
-        return conv_winograd, conv_winograd_plan.forward_plan(geometry), "target"
-    waste = 1 if pool is None and conv_pixels_plan.serves_kernel_gradient(geometry) else inf
-    way = _cheapest(geometry, geometry.channels, geometry.filters, waste, FAR)
-    return way, PLANS[way].kernel_gradient_plan(geometry), "grad"
+# The way, its plan, and the windows of the two arrays that lie in planes. Looked up once for each call: one image of a
+# small network takes no longer than a few such searches.
+_Chosen = tuple[ModuleType, Any, Windows, Windows]
 
 
 @lru_cache(maxsize=1024)
+def _forward(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
+    if conv_winograd_plan.serves(geometry):
+        way, plan = conv_winograd, conv_winograd_plan.forward_plan(geometry)
+    else:
+        waste = inf if pool else conv_pixels_plan.waste(geometry, geometry.filters, geometry.output)
+        way = _cheapest(geometry, geometry.channels, geometry.filters, waste)
+        plan = PLANS[way].forward_plan(geometry)
+    return way, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
+
+
+@lru_cache(maxsize=1024)
+def _input_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
+    if conv_winograd_plan.serves(geometry):
+        way, plan = conv_winograd, conv_winograd_plan.input_gradient_plan(geometry)
+    else:
+        waste = inf if pool else conv_pixels_plan.waste(geometry, geometry.channels, geometry.input)
+        way = _cheapest(geometry, geometry.filters, geometry.channels, waste)
+        plan = PLANS[way].input_gradient_plan(geometry)
+    return way, plan, windows_of(plan.source, pool), windows_of(plan.target, None)
+
+
+@lru_cache(maxsize=1024)
+def _kernel_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
+    if conv_winograd_plan.serves(geometry):
+        plan = conv_winograd_plan.forward_plan(geometry)
+        return conv_winograd, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
+    waste = 1 if pool is None and conv_pixels_plan.serves_kernel_gradient(geometry) else inf
+    way = _cheapest(geometry, geometry.channels, geometry.filters, waste, FAR)
+    plan = PLANS[way].kernel_gradient_plan(geometry)
+    return way, plan, windows_of(plan.source, None), windows_of(plan.grad, pool)
+
+
 def _cheapest(geometry: ConvGeometry, sources: int, targets: int, waste: float, far: float = 1) -> ModuleType:
     """The way from `sources` to `targets` channels that costs least, counted in multiplications.
 

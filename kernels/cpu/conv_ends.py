@@ -10,7 +10,6 @@ the derivative of the relu that the array's image came out of. What is pooled aw
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,10 +60,8 @@ def flat(array: Array) -> Array:
     return np.ascontiguousarray(array).reshape(-1)
 
 
-@lru_cache(maxsize=512)
-def windows_of(plan: Any, side: str, pool: PoolGeometry | None) -> Windows:
-    """For the planes `side` of a convolution's plan, pooled as `pool` says."""
-    planes = getattr(plan, side)
+def windows_of(planes: Any, pool: PoolGeometry | None) -> Windows:
+    """For the planes of a convolution's plan, pooled as `pool` says."""
     if pool is None:
         return 0, planes.pixels, planes.positions, NOTHING
     (height, width), (rows, columns) = ((1, *sizes)[-2:] for sizes in (pool.window, pool.output))

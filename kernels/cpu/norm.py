@@ -1,10 +1,10 @@
 """Batch normalisation; the formulas stand in `cnn.kernels.reference.norm`. A thread takes a run of channels.
 
-Sums run over one plane in float32 vectors and from plane to plane in float64, so that their error does not grow with
-the batch. A plane's squares are summed around its own mean, while it lies in the first-level cache, and moved to the
-common mean (Chan, Golub, LeVeque, Algorithms for computing the sample variance, 1983): one pass over memory. A second
-pass makes the result, of a channel that mostly lies in a cache still. Each way is one loop with and without a relu
-behind the layer, so that the bits are those of one after the other.
+Sums run over a plane, or a few small ones, in float32 vectors and beyond that in float64, so that their error does not
+grow with the batch. A plane's squares are summed around its own mean, while it lies in the first-level cache, and moved
+to the common mean (Chan, Golub, LeVeque, Algorithms for computing the sample variance, 1983): one pass over memory. A
+second pass makes the result, of a channel that mostly lies in a cache still. Each way is one loop with and without a
+relu behind the layer, so that the bits are those of one after the other.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ Array = np.ndarray[Any, Any]
 
 # A thread costs more than it computes below about this many elements.
 LEAST = 2**14
+
+# Elements of small planes, of several images, that are summed up in float32 in one go.
+RUN = 2**10
 
 NOTHING = np.zeros(0, np.float32)
 NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
@@ -166,12 +169,12 @@ def _normalise(
 @jit()
 def _gradients(words, images, channels, pixels, g, gate, x, weight, saved, grad_x, grad_weight, grad_bias, first, last):
     begin(words)
-    sums = np.empty(2, np.float32)
+    sums, run = np.empty(2, np.float32), max(RUN // max(pixels, 1), 1)
     for c in range(first, last):
         mean, scale = saved[0, c], saved[1, c]
         total = product = 0.0
-        for n in range(images):
-            _plane_sums(g, gate, x, mean, (n * channels + c) * pixels, pixels, sums)
+        for n in range(0, images, run):
+            _sums(g, gate, x, mean, (n * channels + c) * pixels, channels * pixels, min(run, images - n), pixels, sums)
             total += sums[0]
             product += sums[1]
         product *= scale
@@ -188,22 +191,26 @@ def _gradients(words, images, channels, pixels, g, gate, x, weight, saved, grad_
 
 
 @inner()
-def _plane_sums(g, gate, x, mean, first, pixels, sums):
-    """Of g, and of g * (x - mean), where the gate is open."""
-    whole = first + pixels // LANES * LANES
+def _sums(g, gate, x, mean, first, step, planes, pixels, sums):
+    """Of g, and of g * (x - mean), where the gate is open: of planes with `step` from one to the next."""
     total, product = zeros(1, 1, LANES), zeros(1, 1, LANES)
-    for i in range(first, whole, LANES):
-        tile = load_tile(g, i, 0, 0, 1, 1, LANES)
-        if gate.size > 0:
-            tile = where_positive(tile, load_tile(gate, i, 0, 0, 1, 1, LANES))
-        total = plus(total, tile)
-        product = plus_product(product, tile, minus(load_tile(x, i, 0, 0, 1, 1, LANES), mean))
+    rest = rest_product = np.float32(0)
+    for start in range(first, first + planes * step, step):
+        whole = start + pixels // LANES * LANES
+        for i in range(start, whole, LANES):
+            tile = load_tile(g, i, 0, 0, 1, 1, LANES)
+            if gate.size > 0:
+                tile = where_positive(tile, load_tile(gate, i, 0, 0, 1, 1, LANES))
+            total = plus(total, tile)
+            product = plus_product(product, tile, minus(load_tile(x, i, 0, 0, 1, 1, LANES), mean))
+        for i in range(whole, start + pixels):
+            passed = _passed(g, gate, i)
+            rest += passed
+            rest_product += passed * (get(x, i) - mean)
     store_sums(total, sums, 0, 0)
     store_sums(product, sums, 1, 0)
-    for i in range(whole, first + pixels):
-        passed = _passed(g, gate, i)
-        sums[0] += passed
-        sums[1] += passed * (get(x, i) - mean)
+    sums[0] += rest
+    sums[1] += rest_product
 
 
 @jit(inline="always")

@@ -33,10 +33,17 @@ def forced(way: ModuleType) -> Iterator[None]:
     """Convolutions in this way instead of the cheapest."""
     chosen = conv._cheapest
     conv._cheapest = lambda *_: way  # type: ignore[assignment]
+    forget_choices()
     try:
         yield
     finally:
         conv._cheapest = chosen
+        forget_choices()
+
+
+def forget_choices() -> None:
+    for choice in (conv._forward, conv._input_gradient, conv._kernel_gradient):
+        choice.cache_clear()
 
 
 def by_one(case: ConvCase) -> ConvCase:
