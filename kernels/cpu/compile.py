@@ -21,7 +21,7 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 
 def inner(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """For functions that only compiled ones call: without the wrapper that Python would call them through."""
+    """For functions that only compiled ones call: without the wrapper that Python, which would crash, calls through."""
     return jit(no_cpython_wrapper=True, **options)
 
 

@@ -53,7 +53,7 @@ def _apply(x, words, threshold, scale, y, count):
         y[4 * i + 3] = x[4 * i + 3] * (scale if words[3, i] >> shift >= threshold else zero)
 
 
-@inner()
+@jit()
 def philox(a, b, c, d, left, right):
     """Philox4x32-10 in place: counters to words, an array for each of the four, under the key (left, right)."""
     for _ in range(10):
