@@ -46,7 +46,7 @@ def allocate(shape: tuple[int, ...] | int, dtype: Any, like: Any = None) -> Any:
         return array
     memory = np.empty(array.size + LINE // array.itemsize, dtype)
     # Through a memoryview, so that views of the result refer to it and not to `memory`: `Arena` counts who does.
-    return np.ndarray(array.shape, array.dtype, memoryview(memory), -memory.ctypes.data % LINE)
+    return np.ndarray(array.shape, array.dtype, memory.data, -memory.ctypes.data % LINE)
 
 
 class Arena:

@@ -152,12 +152,14 @@ def joined(layers: Iterable[Layer]) -> list[Layer]:
         last = groups[-1] if groups else None
         if isinstance(last, Joined) and last.takes(layer):
             continue
+        inner = join(layer)
         if type(layer) in JOINING:
-            group = Joined(join(layer))
+            assert isinstance(inner, JOINING)
+            group = Joined(inner)
             before = next((one for one in reversed(groups) if type(one) is not Flatten), None)
             if isinstance(before, Joined):
                 group.follows(before)
             groups.append(group)
         else:
-            groups.append(join(layer))
+            groups.append(inner)
     return groups

@@ -27,7 +27,7 @@ def residual_forward(body: Array, around: Array, activation: str | None, y: Arra
 def residual_backward(
     grad_body: Array, grad_around: Array, input_activation: str | None, x: Array | None, grad_x: Array
 ) -> None:
-    arrays = flat_view(grad_body), flat_view(grad_around)
+    arrays: tuple[Array, ...] = flat_view(grad_body), flat_view(grad_around)
     out = grad_x.reshape(-1)
     if x is None:
         loop = _add(NUMBERS[None])
