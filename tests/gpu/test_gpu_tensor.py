@@ -27,7 +27,8 @@ Array = np.ndarray[Any, Any]
 EXACT = {"tf32": 1e-3, "bf16": 1e-2}
 SUMS = 1e-6
 
-LAYERS = {layer.name: layer for layer in SUITES["cifar-cnn"].convolutions[1:]}
+# Tiles of 64 filters, and on the way back of 32. The others are emulated in tests/ptxsim.
+LAYER = SUITES["cifar-cnn"].convolutions[2]
 
 
 @pytest.fixture(autouse=True)
@@ -66,11 +67,9 @@ def check_near(name: str, precision: str, given: dict[str, Any], *updated: str) 
 
 
 @pytest.mark.parametrize("precision", EXACT)
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers_of_the_cifar_network(name: str, precision: str) -> None:
-    layer = LAYERS[name]
-    x, weight = uniform(1, *layer.x), uniform(*layer.weight, seed=1)
-    given = {"weight": weight, "padding": layer.padding}
+def test_a_layer_of_the_cifar_network(precision: str) -> None:
+    x, weight = uniform(1, *LAYER.x), uniform(*LAYER.weight, seed=1)
+    given = {"weight": weight, "padding": LAYER.padding}
     (y,) = check_near("conv_forward", precision, {**given, "x": x, "bias": uniform(len(weight)), "activation": "relu"})
     g = uniform(*y.shape, seed=2)
     check_near("conv_input_gradient", precision, {**given, "grad_output": g, "input_shape": x.shape})
@@ -81,8 +80,7 @@ def test_layers_of_the_cifar_network(name: str, precision: str) -> None:
         check_near("conv_kernel_gradient", precision, {**given, **more}, "grad_bias")
 
 
-@pytest.mark.parametrize("precision", EXACT)
-@pytest.mark.parametrize("window", [None, 2, 3])
+@pytest.mark.parametrize(("precision", "window"), [("tf32", 2), ("bf16", None), ("bf16", 3)])
 def test_blocks(precision: str, window: int | None) -> None:
     x, weight = np.maximum(uniform(2, 32, 12, 18), 0), uniform(64, 32, 3, 3, seed=1)
     options = {"padding": 1, "activation": "relu", "window": window}
@@ -97,22 +95,19 @@ def test_blocks(precision: str, window: int | None) -> None:
         check_near("conv_block_backward", precision, given, *fresh)
 
 
-# name: (x, weight, options)
-CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
-    "odd sizes": ((3, 35, 9, 13), (33, 35, 3, 2), {"padding": ((2, 1), (0, 1))}),
-    "groups": ((2, 64, 7, 7), (64, 32, 3, 3), {"padding": 1, "groups": 2}),
-    "true convolution": ((2, 32, 8, 8), (64, 32, 2, 3), {"mode": "convolution"}),
-    "one dimension": ((3, 32, 20), (32, 32, 3), {"padding": 1}),
-    "strides: input gradients of one tap each": ((2, 32, 8, 8), (64, 32, 2, 2), {"stride": 2}),
-    "strides beyond the kernel": ((2, 32, 8, 8), (64, 32, 1, 1), {"stride": 2}),
-    "no images": ((0, 32, 8, 8), (32, 32, 3, 3), {}),
+# name: (precision, x, weight, options)
+CASES: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "odd sizes": ("tf32", (3, 35, 9, 13), (33, 35, 3, 2), {"padding": ((2, 1), (0, 1))}),
+    "groups": ("bf16", (2, 64, 7, 7), (64, 32, 3, 3), {"padding": 1, "groups": 2}),
+    "true convolution in one dimension": ("tf32", (3, 32, 20), (32, 32, 3), {"padding": 1, "mode": "convolution"}),
+    "strides beyond the kernel": ("tf32", (2, 32, 8, 8), (64, 32, 1, 1), {"stride": 2}),
+    "no images": ("bf16", (0, 32, 8, 8), (32, 32, 3, 3), {}),
 }
 
 
-@pytest.mark.parametrize("precision", EXACT)
 @pytest.mark.parametrize("case", CASES)
-def test_small_integers_are_exact(case: str, precision: str) -> None:
-    x_shape, weight_shape, options = CASES[case]
+def test_small_integers_are_exact(case: str) -> None:
+    precision, x_shape, weight_shape, options = CASES[case]
     options = {**options, "precision": precision}
     x, weight, bias = integers(*x_shape), integers(*weight_shape, seed=1), integers(weight_shape[0], seed=2)
     (y,) = check_parity("conv_forward", {"x": x, "weight": weight, "bias": bias, **options})
