@@ -169,11 +169,15 @@ def _reversed(layers: list[Joined], taken: dict[str, tuple[str | None, str | Non
     """The layers as the way back goes: of a residual layer its own activation, body, shortcut, and then the sum."""
     for _, block in groupby(reversed(layers), key=lambda joined: joined.layer.name.partition(".")[0]):
         parts = sorted(block, key=lambda joined: ("body" not in joined.layer.name, "shortcut" not in joined.layer.name))
-        last = parts[-1].layer
-        own = taken[last.name][0]
-        if last.operation == "add" and own is not None:
-            yield Joined(replace(last, operation=own))
-        yield from parts
+        *others, last = parts
+        if last.layer.operation == "add":
+            own = taken[last.layer.name][0]
+            if own is not None:
+                yield Joined(replace(last.layer, operation=own))
+            # The sum there is of outputs, and that of gradients has the shape of the input.
+            entered = next(part.layer.x for part in reversed(others) if part.layer.name.endswith(".body.0"))
+            last = replace(last, layer=replace(last.layer, x=entered))
+        yield from (*others, last)
 
 
 def _forward(joined: Joined, images: int) -> Iterator[Work]:
