@@ -27,6 +27,7 @@ def place_of_weight(phase: ConvPhase) -> Any:
             r = uint32(KERNEL_H - 1) - r
             s = uint32(KERNEL_W - 1) - s
         at = group * uint32(GROUP_STRIDE) + target * uint32(TARGET_STRIDE) + source * uint32(SOURCE_STRIDE)
-        return uint32(at + r * uint32(KERNEL_W) + s)
+        # In brackets the compiler sees that it is the tap itself, where the taps are all of the filter's.
+        return uint32(at + uint32(r * uint32(KERNEL_W) + s))
 
     return place
