@@ -19,6 +19,7 @@ from cnn.runs.feed import Resident
 from cnn.runs.folder import checkpoints_of
 from cnn.runs.metrics import read_metrics
 from cnn.runs.session import Session
+from cnn.runs.streamed import Streamed
 from cnn.runs.training import train
 
 pytestmark = pytest.mark.gpu
@@ -115,6 +116,22 @@ def test_the_data_set_lies_on_the_gpu(cupy: Any, mnist: str) -> None:
         assert {name: count for name, count in cupy.vgpu.counts().items() if name in ("h2d", "d2h")} == {"h2d": 1}
 
 
+def test_a_data_set_that_leaves_no_room_is_streamed(
+    cupy: Any, mnist: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {}
+    for kind in (Resident, Streamed):
+        run = tmp_path / kind.__name__
+        run.mkdir()
+        session = Session(config(mnist, batch_size=32), "cuda")
+        assert isinstance(session.feed, kind)
+        train(session, run, Lines())
+        losses[kind] = [line["loss"] for line in read_metrics(run / "metrics.jsonl")]
+        room = session.batches.dataset.images.nbytes  # as much again is for the network
+        monkeypatch.setattr("cnn.runs.feed.free_memory", lambda room=room: 2 * room - 1)
+    assert losses[Resident] == losses[Streamed]
+
+
 class Stopping(Lines):
     """Interrupts a run after a step, as Ctrl-C would."""
 
@@ -127,20 +144,22 @@ class Stopping(Lines):
 
 
 def test_a_deterministic_run_has_the_same_bits_twice_and_resumed(mnist: str, tmp_path: Path) -> None:
+    # An epoch has five steps of 16 images, which are replayed from the third one on, and one of 8.
+    settings = config(mnist, batch_size=16, limit=88)
     runs = [tmp_path / name for name in ("one", "other", "resumed")]
     for run in runs:
         run.mkdir()
     for run in runs[:2]:
-        train(Session(config(mnist), "cuda"), run, Lines())
+        train(Session(settings, "cuda"), run, Lines())
     with pytest.raises(KeyboardInterrupt):
-        train(Session(config(mnist), "cuda"), runs[2], Stopping(3))
+        train(Session(settings, "cuda"), runs[2], Stopping(10))
     checkpoint = read_newest(checkpoints_of(runs[2]), pytest.fail)
     assert checkpoint is not None
-    assert checkpoint.step == 2  # of the first epoch's end
-    train(Session(config(mnist), "cuda"), runs[2], Lines(), checkpoint)
+    assert checkpoint.step == 6  # of the first epoch's end
+    train(Session(settings, "cuda"), runs[2], Lines(), checkpoint)
     ends = [read_checkpoint(list_checkpoints(checkpoints_of(run))[0]) for run in runs]
     for end in ends[1:]:
-        assert end.step == ends[0].step == 4
+        assert end.step == ends[0].step == 12
         for name, array in ends[0].arrays.items():
             assert array.tobytes() == end.arrays[name].tobytes(), name
     losses = [[line["loss"] for line in read_metrics(run / "metrics.jsonl")] for run in runs]
