@@ -1,13 +1,13 @@
 """`tune`: which tile each kernel is fastest with, for every pass of every layer; written down as a table of tiles.
 
 On a GPU every tile takes its turns, verified and then timed as in `conv`. With `--model`, without a GPU, the emulator
-ptxsim estimates each for an H100, and the rows say so. A row is written where a tile beats that of the kernel's rule by
-more than `MARGIN`, and, where it was measured, by more than the noise; for all other layers the rule stays.
+ptxsim estimates each for an H100, and the rows say so. Another tile than that of the rule is written down where
+it is faster by more than `MARGIN` and, where it was measured, by more than the noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmarks.tables import Table
 from benchmarks.telling import tell
 from benchmarks.verify import Data, Expected
 
-# What another tile must save: less is not worth a row.
+# What another tile must save.
 MARGIN = 0.03
 
 # Of the estimates, which are for no other GPU.
@@ -73,7 +73,7 @@ def check(model: bool, path: str | None) -> Path:
 
 
 def measure(recorder: Recorder, cases: Sequence[Case], precision: str, seconds: float) -> Iterator[Found]:
-    """Each choice, and the row of the fastest tile if that is not the rule's."""
+    """Each choice, and the row of its tile, None where it could not be measured."""
     for case in cases:
         data = Data.of(case)
         expected = Expected(case, data)
@@ -101,9 +101,10 @@ def model(recorder: Recorder, cases: Sequence[Case], precision: str) -> Iterator
                     more: dict[str, Any] = {"precision": precision, "note": f"ESTIMATE for an {MODEL}"}
                     recorder.measured(case.name, case.shape, purpose, text, "cpu", median=seconds[text], **more)
                 best, rule = min(seconds, key=lambda text: seconds[text]), next(iter(seconds))
-                origin = f"modelled: {_ratio(seconds[rule], seconds[best])}, estimated by ptxsim for an {MODEL}"
-                row = _tables().Row(choice.kernel, estimate.SM, choice.layer, best, origin)
-                yield choice, row if seconds[best] < (1 - MARGIN) * seconds[rule] else None
+                if seconds[best] >= (1 - MARGIN) * seconds[rule]:
+                    best = rule
+                origin = f"modelled: {_ratio(seconds, best, rule)}, estimated by ptxsim for an {MODEL}"
+                yield choice, _tables().Row(choice.kernel, estimate.SM, choice.layer, best, origin)
 
 
 def choices(case: Case, purpose: str, precision: str) -> Iterator[Choice]:
@@ -131,7 +132,7 @@ def write(path: Path, found: Iterable[Found], sm: int) -> None:
             considered += 1
             if row is not None:
                 rows[row.key] = row
-                better += 1
+                better += row.tile != _tables().text_of(choice.tiles[0])
     finally:
         _tables().write(path, list(rows.values()))
         tell(f"{better} of {considered} tiles are better than the rule's: {path}")
@@ -165,15 +166,17 @@ def _fastest(choice: Choice, rows: Sequence[Row]) -> Any | None:
     if rule is None or any(DISTURBED_NOTE in row.note for row in warm.values()):
         return None
     best = min(warm.values(), key=lambda row: _known(row.median))
-    was, now = _known(rule.median), _known(best.median)
-    if now >= (1 - MARGIN) * was or _known(best.p80) >= _known(rule.p20):
-        return None
-    origin = f"measured: {_ratio(was, now)}, on {gpu.name()}, {date.today()}"
+    if _known(best.median) >= (1 - MARGIN) * _known(rule.median) or _known(best.p80) >= _known(rule.p20):
+        best = rule
+    seconds = {name: _known(row.median) for name, row in warm.items()}
+    origin = f"measured: {_ratio(seconds, best.provider, rule.provider)}, on {gpu.name()}, {date.today()}"
     return _tables().Row(choice.kernel, compute_capability(False), choice.layer, best.provider, origin)
 
 
-def _ratio(rule: float, tile: float) -> str:
-    return f"{rule / tile:.2f} times as fast as the rule's tile"
+def _ratio(seconds: Mapping[str, float], best: str, rule: str) -> str:
+    if best == rule:
+        return f"the rule's tile, of {len(seconds)}"
+    return f"{seconds[rule] / seconds[best]:.2f} times as fast as the rule's tile"
 
 
 def _known(seconds: float | None) -> float:
