@@ -149,14 +149,16 @@ def add_launch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_launch(parsed: argparse.Namespace) -> int:
     from benchmarks import launch, side_by_side
+    from benchmarks.networks import NETWORKS, Network
     from benchmarks.trainers import TRAINERS
 
     trainers = selected(parsed, [each for each in TRAINERS if each.name in launch.PROVIDERS])
     with_torch = any(not trainer.ours for trainer in trainers)
+    networks = [Network.named(name, parsed.quick) for name in (NETWORKS[:1] if parsed.quick else NETWORKS)]
     device = trainers[0].device
     return session(
         parsed,
-        lambda recorder: launch.measure(recorder, device, with_torch, seconds_of(parsed), parsed.quick),
+        lambda recorder: launch.measure(recorder, device, with_torch, seconds_of(parsed), networks),
         side_by_side.tables,
     )
 

@@ -30,7 +30,7 @@ from benchmarks.trainers import TRAINERS
 Item = TypeVar("Item")
 
 # Seconds at which a stage begins nothing new; together under ten minutes.
-TESTS, CONV, TRAIN = 270, 420, 540
+TESTS, CONV, LAUNCH, TRAIN = 270, 420, 450, 540
 
 OF_PASS, OF_STEP, OF_CALL = 0.1, 0.5, 0.2  # seconds of timing
 QUICK = 0.02
@@ -168,16 +168,16 @@ def _conv(report: Report) -> None:
 
 def _launch(report: Report) -> None:
     recorder = Recorder("launch")
-    launch.measure(recorder, "cuda", _has_torch(), QUICK if report.quick else OF_CALL, report.quick)
+    chosen = report.before(LAUNCH, _networks(report), lambda network: f"launches of {network.name}")
+    launch.measure(recorder, "cuda", _has_torch(), QUICK if report.quick else OF_CALL, chosen)
     _keep(report, recorder, side_by_side.tables(recorder.rows))
 
 
 def _train(report: Report) -> None:
-    networks = [Network.named(name, report.quick) for name in (NETWORKS[:1] if report.quick else NETWORKS)]
     trainers, lines = select(TRAINERS, [], "cuda", False)
     recorder = Recorder("train")
     seconds = QUICK if report.quick else OF_STEP
-    chosen = report.before(TRAIN, networks, lambda network: network.name)
+    chosen = report.before(TRAIN, _networks(report), lambda network: network.name)
     train.measure(recorder, chosen, trainers, seconds=seconds, with_memory=False)
     if not gpu.emulated():
         in_time = report.before(TRAIN, trainers, lambda trainer: f"time to an accuracy by {trainer.name}")
@@ -193,6 +193,10 @@ def _keep(report: Report, recorder: Recorder, tables: Sequence[Table]) -> None:
 
 def _skipped(lines: Sequence[str]) -> Table:
     return Table("Not there", ("provider", "why"), [line.split(" skipped: ") for line in lines])
+
+
+def _networks(report: Report) -> list[Network]:
+    return [Network.named(name, report.quick) for name in (NETWORKS[:1] if report.quick else NETWORKS)]
 
 
 def _has_torch() -> bool:

@@ -6,7 +6,7 @@ step is measured three times: until the host has issued it, until the GPU is don
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import clock, gpu
 from benchmarks.clock import Call, Statistics, first_call
-from benchmarks.networks import NETWORKS, Network
+from benchmarks.networks import Network
 from benchmarks.recorder import Recorder
 from benchmarks.telling import tell
 from benchmarks.train import RATE, RECORDED, batch_of
@@ -62,7 +62,10 @@ CALLS = (
 )
 
 
-def measure(recorder: Recorder, device: str, with_torch: bool, seconds: float, quick: bool) -> None:
+def measure(
+    recorder: Recorder, device: str, with_torch: bool, seconds: float, networks: Iterable[Network] = ()
+) -> None:
+    """networks: whose steps are measured, on a GPU."""
     if device == "cpu":
         tell(NO_GPU.format(reason=gpu.missing() or "--device cpu"))
     for tiny in CALLS:
@@ -74,8 +77,8 @@ def measure(recorder: Recorder, device: str, with_torch: bool, seconds: float, q
             recorder.measured(tiny.name, shape, HOST, name, device, statistics=statistics)
     if device == "cuda":
         _launch(recorder, seconds)
-        for name in NETWORKS[:1] if quick else NETWORKS:
-            _step(recorder, Network.named(name, quick), seconds)
+        for network in networks:
+            _step(recorder, network, seconds)
 
 
 def _ours(tiny: Tiny, device: str) -> Call:
