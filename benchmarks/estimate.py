@@ -122,7 +122,7 @@ def counted(case: Case, purpose: str, precision: str = FLOAT32) -> Iterator[Esti
     """With ptxsim: an estimate for each GPU."""
     from cnn.kernels.cuda.codegen.estimate import run
 
-    reports = [run(*call, blocks=BLOCKS, check=False) for call in _calls(case, purpose, precision)]
+    reports = [run(*call, blocks=BLOCKS, check=False) for call in calls(case, purpose, precision)]
     for gpu in GPUS:
         # A few blocks stand for the grid, and what they share would be counted anew for each: not so the memory's part.
         parts = [dict(report.estimate(gpu.name).terms) for report in reports]
@@ -138,7 +138,7 @@ def _from_code(case: Case, purpose: str, precision: str) -> Iterator[Estimate]:
     from cnn.kernels.cuda.codegen.machine_code import read_code
     from cnn.kernels.cuda.compiler import compile_kernel
 
-    codes = [read_code(compile_kernel(launch.kernel, SM), True) for launch, _ in _calls(case, purpose, precision)]
+    codes = [read_code(compile_kernel(launch.kernel, SM), True) for launch, _ in calls(case, purpose, precision)]
     shares = [code.ffma_share for code in codes if code.ffma_share]
     for gpu in GPUS:
         bound = lower_bound(case, purpose, gpu)
@@ -148,7 +148,8 @@ def _from_code(case: Case, purpose: str, precision: str) -> Iterator[Estimate]:
         yield Estimate(case, purpose, gpu.name, bound, seconds, by)
 
 
-def _calls(case: Case, purpose: str, precision: str) -> list[Any]:
+def calls(case: Case, purpose: str, precision: str = FLOAT32) -> list[Any]:
+    """The launches of a pass with their arguments, in order."""
     from cnn.kernels.cuda.codegen import estimate
 
     geometry = case.geometry

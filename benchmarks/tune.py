@@ -7,6 +7,7 @@ it is faster by more than `MARGIN` and, where it was measured, by more than the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from importlib import import_module
@@ -95,6 +96,8 @@ def model(recorder: Recorder, cases: Sequence[Case], precision: str) -> Iterator
                 seconds: dict[str, float] = {}
                 for tile in choice.tiles:
                     with _tables().forced(choice, tile):
+                        if seconds and not _fills(case, purpose, precision):
+                            continue
                         estimates = list(estimate.counted(case, purpose, precision))
                     text = _tables().text_of(tile)
                     seconds[text] = _known(next(each.seconds for each in estimates if each.gpu == MODEL))
@@ -105,6 +108,12 @@ def model(recorder: Recorder, cases: Sequence[Case], precision: str) -> Iterator
                     best = rule
                 origin = f"modelled: {_ratio(seconds, best, rule)}, estimated by ptxsim for an {MODEL}"
                 yield choice, _tables().Row(choice.kernel, estimate.SM, choice.layer, best, origin)
+
+
+def _fills(case: Case, purpose: str, precision: str) -> bool:
+    """Whether there are blocks enough for all multiprocessors, of which an estimate knows nothing."""
+    launch, _ = estimate.calls(case, purpose, precision)[-1]
+    return math.prod(launch.grid) >= int(import_module("cnn.kernels.cuda.conv_product").FULL_GRID)
 
 
 def choices(case: Case, purpose: str, precision: str) -> Iterator[Choice]:
