@@ -21,7 +21,7 @@ from cnn.kernels.cuda.compiler import SIMULATED
 from cnn.kernels.cuda.conv_gradient_plan import Plan
 from cnn.kernels.cuda.conv_overlays import Tile, overlay_sums
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
-from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs
+from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, rows_of_workspace
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
 from cnn.kernels.cuda.side_by_side import side_by_side
 from cnn.kernels.cuda.tensor import served
@@ -106,7 +106,7 @@ def plan(
     wanted = 2 if SIMULATED else max(FULL_GRID // tiles, 1)
     run = -(-max(-(-overlays // wanted), SHORTEST_RUN) // tile.depth) * tile.depth
     runs = -(-overlays // run)
-    block_sums = tile.rows * tile.columns + tile.rows  # the bias gradient's behind the others
+    block_sums = rows_of_workspace(tile.rows, tile.columns) * tile.columns
     weights = phase.groups * phase.targets * phase.sources * phase.taps
     return Plan(
         gradient=Launch(overlay_sums(phase, tile, deterministic), (runs * tiles,), (tile.threads,)),

@@ -2,7 +2,8 @@
 or they go to a workspace, and a second pass adds every weight's sums, one for each run, in their order.
 
 The workspace holds, for each run, group, tile of rows and tile of columns, the sums of the tile, row by row, and behind
-them the sums of its rows' bias gradients. A column is a tap and a channel: tap * channels + channel.
+them, in as many rows more as that takes, the sums of its rows' bias gradients. A column is a tap and a channel: tap *
+channels + channel.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from cnn.kernels.cuda.intrinsics import atomic_add
 ADD_THREADS = 128
 
 
+def rows_of_workspace(rows: int, columns: int) -> int:
+    """For a tile of rows x columns: how many rows of `columns` numbers."""
+    return rows + -(-rows // columns)
+
+
 def run_writers(phase: ConvPhase, rows: int, columns: int, deterministic: bool) -> tuple[Any, Any]:
     """Device functions that write a sum of a tile of rows x columns, the last ones of which may be none.
 
@@ -30,13 +36,13 @@ def run_writers(phase: ConvPhase, rows: int, columns: int, deterministic: bool) 
     ROWS, COLUMNS, DETERMINISTIC = rows, columns, deterministic
     SOURCES, TARGETS, WEIGHTS = phase.sources, phase.targets, phase.sources * phase.taps
     WHOLE_ROWS, WHOLE_COLUMNS = TARGETS % ROWS == 0, WEIGHTS % COLUMNS == 0
-    BLOCK_SUMS = ROWS * COLUMNS + ROWS
+    TILE_ROWS = rows_of_workspace(rows, columns)
     place = place_of_weight(phase)
 
     @device
     def write(grad_weight, tile, group, first_row, row, first_column, column, value):
         if DETERMINISTIC:
-            grad_weight[uint32(tile * uint32(BLOCK_SUMS) + row * uint32(COLUMNS) + column)] = value
+            grad_weight[uint32((tile * uint32(TILE_ROWS) + row) * uint32(COLUMNS) + column)] = value
         else:
             m, e = uint32(first_row + row), uint32(first_column + column)
             if (WHOLE_COLUMNS or e < uint32(WEIGHTS)) and (WHOLE_ROWS or m < uint32(TARGETS)):
@@ -46,7 +52,7 @@ def run_writers(phase: ConvPhase, rows: int, columns: int, deterministic: bool) 
     @device
     def write_bias(grad_bias, tile, group, first_row, row, value):
         if DETERMINISTIC:
-            grad_bias[uint32(tile * uint32(BLOCK_SUMS) + uint32(ROWS * COLUMNS) + row)] = value
+            grad_bias[uint32((tile * uint32(TILE_ROWS) + uint32(ROWS)) * uint32(COLUMNS) + row)] = value
         elif WHOLE_ROWS or first_row + row < uint32(TARGETS):
             atomic_add(grad_bias, uint32(group * uint32(TARGETS) + first_row + row), value)
 
@@ -61,8 +67,8 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
     SOURCES, TARGETS = phase.sources, phase.targets
     WEIGHTS = SOURCES * phase.taps
     FILTERS = phase.groups * TARGETS
-    BLOCK_SUMS = ROWS * COLUMNS + ROWS
-    RUN_SUMS = phase.groups * ROW_TILES * COLUMN_TILES * BLOCK_SUMS
+    TILE_ROWS = rows_of_workspace(rows, columns)
+    RUN_SUMS = phase.groups * ROW_TILES * COLUMN_TILES * TILE_ROWS * COLUMNS
     BIAS, place = phase.bias, place_of_weight(phase)
 
     def add(workspace, grad_weight, grad_bias, runs):
@@ -74,8 +80,8 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
             k = i // uint32(WEIGHTS)
             m = k % uint32(TARGETS)
             row_tile = k // uint32(TARGETS) * uint32(ROW_TILES) + m // uint32(ROWS)
-            at = uint32((row_tile * uint32(COLUMN_TILES) + e // uint32(COLUMNS)) * uint32(BLOCK_SUMS))
-            at = uint32(at + m % uint32(ROWS) * uint32(COLUMNS) + e % uint32(COLUMNS))
+            row = (row_tile * uint32(COLUMN_TILES) + e // uint32(COLUMNS)) * uint32(TILE_ROWS) + m % uint32(ROWS)
+            at = uint32(row * uint32(COLUMNS) + e % uint32(COLUMNS))
             total = float32(0)
             run = uint32(0)
             while run < runs:
@@ -86,7 +92,8 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
         if BIAS and i < uint32(FILTERS):
             m = i % uint32(TARGETS)
             row_tile = i // uint32(TARGETS) * uint32(ROW_TILES) + m // uint32(ROWS)
-            at = uint32(row_tile * uint32(COLUMN_TILES * BLOCK_SUMS) + uint32(ROWS * COLUMNS) + m % uint32(ROWS))
+            row = row_tile * uint32(COLUMN_TILES * TILE_ROWS) + uint32(ROWS)
+            at = uint32(row * uint32(COLUMNS) + m % uint32(ROWS))
             total = float32(0)
             run = uint32(0)
             while run < runs:

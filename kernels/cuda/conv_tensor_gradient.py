@@ -19,7 +19,7 @@ from functools import cache
 from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.conv_gradient_plan import Plan
 from cnn.kernels.cuda.conv_phase import ConvPhase
-from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, run_writers
+from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, rows_of_workspace, run_writers
 from cnn.kernels.cuda.conv_tensor_rectangle import (
     CHANNELS,
     WIDTH,
@@ -65,7 +65,7 @@ def plan(phase: ConvPhase, images: int, precision: str, deterministic: bool) -> 
         gradient=Launch(_gradient(phase, precision, rows, rectangle, deterministic), (runs * tiles,), (threads,)),
         run=run,
         runs=runs,
-        workspace=runs * row_tiles * (rows * weights + rows) if deterministic else 0,
+        workspace=runs * row_tiles * rows_of_workspace(rows, weights) * weights if deterministic else 0,
         add=Launch(add, (-(-phase.groups * phase.targets * weights // ADD_THREADS),), (ADD_THREADS,)) if add else None,
     )
 
