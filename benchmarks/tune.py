@@ -113,7 +113,7 @@ def model(recorder: Recorder, cases: Sequence[Case], precision: str) -> Iterator
 def _fills(case: Case, purpose: str, precision: str) -> bool:
     """Whether there are blocks enough for all multiprocessors, of which an estimate knows nothing."""
     launch, _ = estimate.calls(case, purpose, precision)[-1]
-    return math.prod(launch.grid) >= int(import_module("cnn.kernels.cuda.conv_product").FULL_GRID)
+    return bool(math.prod(launch.grid) >= import_module("cnn.kernels.cuda.conv_product").FULL_GRID)
 
 
 def choices(case: Case, purpose: str, precision: str) -> Iterator[Choice]:
