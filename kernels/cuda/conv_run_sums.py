@@ -35,17 +35,18 @@ def run_writers(phase: ConvPhase, rows: int, columns: int, deterministic: bool) 
     """
     ROWS, COLUMNS, DETERMINISTIC = rows, columns, deterministic
     SOURCES, TARGETS, WEIGHTS = phase.sources, phase.targets, phase.sources * phase.taps
-    WHOLE_ROWS, WHOLE_COLUMNS = TARGETS % ROWS == 0, WEIGHTS % COLUMNS == 0
+    WHOLE_ROWS = TARGETS % ROWS == 0
     TILE_ROWS = rows_of_workspace(rows, columns)
     place = place_of_weight(phase)
 
     @device
     def write(grad_weight, tile, group, first_row, row, first_column, column, value):
         if DETERMINISTIC:
-            grad_weight[uint32((tile * uint32(TILE_ROWS) + row) * uint32(COLUMNS) + column)] = value
+            grad_weight[uint32(tile * uint32(TILE_ROWS * COLUMNS) + row * uint32(COLUMNS) + column)] = value
         else:
             m, e = uint32(first_row + row), uint32(first_column + column)
-            if (WHOLE_COLUMNS or e < uint32(WEIGHTS)) and (WHOLE_ROWS or m < uint32(TARGETS)):
+            # Also where all are: without a branch the addresses of all sums would take up registers at once.
+            if e < uint32(WEIGHTS) and (WHOLE_ROWS or m < uint32(TARGETS)):
                 k = uint32(group * uint32(TARGETS) + m)
                 atomic_add(grad_weight, place(uint32(0), k, e % uint32(SOURCES), e // uint32(SOURCES)), value)
 
