@@ -13,10 +13,13 @@ from parity import check_parity, in_reference, integers, on_device, uniform
 import cnn
 from cnn import kernels
 from cnn.data import Batches, Dataset
-from cnn.kernels.cuda import tensor
 from cnn.kernels.suites import SUITES
 from cnn.runs.feed import Resident
 from cnn.runs.forward import Forward
+
+pytest.importorskip("numba_cuda", reason="needs numba-cuda: pip install 'numba-cnn[cu13]'")
+
+from cnn.kernels.cuda import tensor
 
 pytestmark = pytest.mark.gpu
 
