@@ -50,6 +50,8 @@ def test_ctrl_c_before_the_first_step(tmp_path: Path) -> None:
     lines = (
         "import os, signal, time",
         "def net(*_):",
+        # A shell lets what it starts in the background ignore it.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)",
         "    os.kill(os.getpid(), signal.SIGINT)",
         "    while True: time.sleep(0.01)",
     )
