@@ -51,6 +51,8 @@ def check_block(
     """
     drawn = uniform if length else integers
     arrays = {"x": drawn(*x), "weight": drawn(*weight, seed=1)}
+    if length:  # small sums: where float32's tanh is 1, it takes other places for a window's maximum than float64's
+        arrays["weight"] /= 8
     given = {**arrays, "bias": drawn(weight[0], seed=2), "activation": activation, "window": window, **options}
     y, *argmax = check_parity("conv_block_forward", given, length=length)
     back = {"activation": activation, "window": window, "input_activation": input_activation, **options}
