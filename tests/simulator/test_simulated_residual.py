@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from parity import check_parity, integers, uniform
+from residual_parity import check_integers, check_reals
 
 
 @pytest.mark.parametrize("size", [0, 3, 4, 70])
 @pytest.mark.parametrize("activation", [None, "relu"])
 def test_integers_exactly(activation: str | None, size: int) -> None:
-    a, b, x = (integers(size, seed=seed) for seed in range(3))
-    check_parity("residual_forward", {"body": a, "around": b, "activation": activation})
-    before = {} if activation is None else {"input_activation": activation, "x": x}
-    check_parity("residual_backward", {"grad_body": a, "grad_around": b, **before})
+    check_integers(activation, size)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_other_activations(activation: str) -> None:
-    a, b, x = (uniform(3, 5, seed=seed) for seed in range(3))
-    check_parity("residual_forward", {"body": a, "around": b, "activation": activation}, length=4)
-    before = {"input_activation": activation, "x": x}
-    check_parity("residual_backward", {"grad_body": a, "grad_around": b, **before}, length=4)
+    check_reals(activation, (3, 5))
