@@ -40,7 +40,12 @@ from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 
 Array = np.ndarray[Any, Any]
 
-PLANS = {conv_images: conv_plan, conv_channels: conv_channels_plan, conv_pixels: conv_pixels_plan}
+PLANS = {
+    conv_images: conv_plan,
+    conv_channels: conv_channels_plan,
+    conv_pixels: conv_pixels_plan,
+    conv_winograd: conv_winograd_plan,
+}
 
 # What bringing one element into lanes or back costs, in multiplications.
 LAYOUT = 20
@@ -123,24 +128,25 @@ _Chosen = tuple[ModuleType, Any, Windows, Windows]
 
 @lru_cache(maxsize=1024)
 def _forward(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
-    if conv_winograd_plan.serves(geometry):
-        way, plan = conv_winograd, conv_winograd_plan.forward_plan(geometry)
-    else:
-        waste = inf if pool else conv_pixels_plan.waste(geometry, geometry.filters, geometry.output)
-        way = _cheapest(geometry, geometry.channels, geometry.filters, waste)
-        plan = PLANS[way].forward_plan(geometry)
+    way = _correlating(geometry, geometry.channels, geometry.filters, geometry.output, pool)
+    plan = PLANS[way].forward_plan(geometry)
     return way, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
 
 
 @lru_cache(maxsize=1024)
 def _input_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
-    if conv_winograd_plan.serves(geometry):
-        way, plan = conv_winograd, conv_winograd_plan.input_gradient_plan(geometry)
-    else:
-        waste = inf if pool else conv_pixels_plan.waste(geometry, geometry.channels, geometry.input)
-        way = _cheapest(geometry, geometry.filters, geometry.channels, waste)
-        plan = PLANS[way].input_gradient_plan(geometry)
+    way = _correlating(geometry, geometry.filters, geometry.channels, geometry.input, pool)
+    plan = PLANS[way].input_gradient_plan(geometry)
     return way, plan, windows_of(plan.source, pool), windows_of(plan.target, None)
+
+
+def _correlating(
+    geometry: ConvGeometry, sources: int, targets: int, size: tuple[int, ...], pool: PoolGeometry | None
+) -> ModuleType:
+    """The way from `sources` to `targets` channels of `size`."""
+    if conv_winograd_plan.serves(geometry):
+        return conv_winograd
+    return _cheapest(geometry, sources, targets, inf if pool else conv_pixels_plan.waste(geometry, targets, size))
 
 
 @lru_cache(maxsize=1024)
