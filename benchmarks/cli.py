@@ -1,5 +1,4 @@
-"""The command line: `python -m benchmarks conv`, `train`, `launch`, `compile`, `estimate`, `tune`,
-`gpu-check`.
+"""The command line: `python -m benchmarks conv`, `train`, `launch`, `compile`, `estimate`, `tune`, `gpu-check`.
 
 Exit status: 0 done; 1 a result was wrong, or a check failed; 2 bad input; 3 something became slower or wrong since
 `--compare`; 130 Ctrl-C, after which the rows measured so far are shown and kept.
@@ -149,16 +148,15 @@ def add_launch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_launch(parsed: argparse.Namespace) -> int:
     from benchmarks import launch, side_by_side
-    from benchmarks.networks import NETWORKS, Network
+    from benchmarks.networks import Network
     from benchmarks.trainers import TRAINERS
 
     trainers = selected(parsed, [each for each in TRAINERS if each.name in launch.PROVIDERS])
     with_torch = any(not trainer.ours for trainer in trainers)
-    networks = [Network.named(name, parsed.quick) for name in (NETWORKS[:1] if parsed.quick else NETWORKS)]
     device = trainers[0].device
     return session(
         parsed,
-        lambda recorder: launch.measure(recorder, device, with_torch, seconds_of(parsed), networks),
+        lambda recorder: launch.measure(recorder, device, with_torch, seconds_of(parsed), Network.all(parsed.quick)),
         side_by_side.tables,
     )
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 import cnn
 from benchmarks import accuracy, conv, conv_table, gpu, launch, output, shapes, side_by_side, train
 from benchmarks.errors import BenchmarkError
-from benchmarks.networks import NETWORKS, Network
+from benchmarks.networks import Network
 from benchmarks.providers import PROVIDERS
 from benchmarks.recorder import Recorder
 from benchmarks.rows import OK, Row
@@ -168,7 +168,7 @@ def _conv(report: Report) -> None:
 
 def _launch(report: Report) -> None:
     recorder = Recorder("launch")
-    chosen = report.before(LAUNCH, _networks(report), lambda network: f"launches of {network.name}")
+    chosen = report.before(LAUNCH, Network.all(report.quick), lambda network: f"launches of {network.name}")
     launch.measure(recorder, "cuda", _has_torch(), QUICK if report.quick else OF_CALL, chosen)
     _keep(report, recorder, side_by_side.tables(recorder.rows))
 
@@ -177,7 +177,7 @@ def _train(report: Report) -> None:
     trainers, lines = select(TRAINERS, [], "cuda", False)
     recorder = Recorder("train")
     seconds = QUICK if report.quick else OF_STEP
-    chosen = report.before(TRAIN, _networks(report), lambda network: network.name)
+    chosen = report.before(TRAIN, Network.all(report.quick), lambda network: network.name)
     train.measure(recorder, chosen, trainers, seconds=seconds, with_memory=False)
     if not gpu.emulated():
         in_time = report.before(TRAIN, trainers, lambda trainer: f"time to an accuracy by {trainer.name}")
@@ -193,10 +193,6 @@ def _keep(report: Report, recorder: Recorder, tables: Sequence[Table]) -> None:
 
 def _skipped(lines: Sequence[str]) -> Table:
     return Table("Not there", ("provider", "why"), [line.split(" skipped: ") for line in lines])
-
-
-def _networks(report: Report) -> list[Network]:
-    return [Network.named(name, report.quick) for name in (NETWORKS[:1] if report.quick else NETWORKS)]
 
 
 def _has_torch() -> bool:

@@ -36,6 +36,11 @@ class Network:
         suite = SUITES[name]
         return Network(name, QUICK_BATCH if quick else suite.batch, suite.image, suite.classes)
 
+    @staticmethod
+    def all(quick: bool) -> list[Network]:
+        """Every one, or the first with few images."""
+        return [Network.named(name, quick) for name in (NETWORKS[:1] if quick else NETWORKS)]
+
     @property
     def shape(self) -> str:
         return "x".join(map(str, (self.batch, *self.image)))

@@ -1,4 +1,4 @@
-"""What halves the time that Numba takes for a kernel, and leaves its code as it is.
+"""What spares a third of the time that Numba takes for a kernel, and leaves its code as it is.
 
 Numba puts the body of a device function in place of a call by copying it twice, block by block, and with each block all
 variables of the function: their `Scope`. Nothing is done to these copies that the function itself should not see, so

@@ -60,7 +60,7 @@ def plan(phase: ConvPhase, images: int, threads: int | None = None, precision: s
     """
     if conv_direct.serves(phase):
         return Plan(conv_direct.plan(phase, images, threads), None, 0)
-    if precision != FLOAT32 and conv_tensor_tile.serves(phase, precision):
+    if conv_tensor_tile.serves(phase, precision):
         wide = conv_tensor_tile.choose_tile(phase, images, precision)
         pack, packed = conv_tensor_pack.plan(phase, precision, wide.rows, threads or PACK_THREADS)
         return Plan(conv_tensor.plan(phase, images, precision, wide), pack, packed)
@@ -75,7 +75,7 @@ def tiles(
     """Which there are for a phase; None for the direct kernel, which has one."""
     if conv_direct.serves(phase):
         return None
-    if precision != FLOAT32 and conv_tensor_tile.serves(phase, precision):
+    if conv_tensor_tile.serves(phase, precision):
         return conv_tensor_tile.tiles(phase, images, precision)
     return conv_product.tiles(phase, images)
 

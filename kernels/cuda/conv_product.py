@@ -71,7 +71,7 @@ def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
         wide, narrow = Tile(64, 128, 8, 8), Tile(64, 64, 8, 8)
     blocks = -(-images * phase.pixels // wide.columns) * -(-phase.targets // wide.rows) * phase.groups
     rule = wide if blocks >= FULL_GRID else narrow
-    others = (replace(tile, depth=deep) for tile in (wide, narrow) for deep in {8, depth} if not SIMULATED)
+    others = (replace(tile, depth=deep) for tile in (wide, narrow) for deep in (8, depth))
     return Choice("conv_product", layer_of(phase, images), tuple(dict.fromkeys((rule, *others))))
 
 

@@ -43,9 +43,11 @@ class Tile:
 
 
 def serves(phase: ConvPhase, precision: str) -> bool:
-    """Whether there are rows and channels enough to fill a tile and a step, any taps, a margin that fits, and sources
-    that are read as they are.
+    """Whether the precision is one of tensor cores, and there are rows and channels enough to fill a tile and a step,
+    any taps, a margin that fits, and sources that are read as they are.
     """
+    if precision not in NUMBERS:
+        return False
     wide = phase.targets >= WARP_ROWS and phase.sources >= WORDS * NUMBERS[precision] and phase.taps > 0
     near = phase.vertical.stride == phase.horizontal.stride == 1
     plain = not phase.source_pooled and phase.derivative is None

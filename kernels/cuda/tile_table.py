@@ -17,7 +17,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -26,8 +26,6 @@ from cnn.kernels.cuda.compiler import SIMULATED
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.launch import compute_capability
 from cnn.kernels.errors import BackendError
-
-COLUMNS = ("kernel", "sm", "layer", "tile", "origin")
 
 # How the origin of a row begins: timed on a GPU, or estimated from what an emulator counts.
 ORIGINS = ("measured", "modelled")
@@ -71,6 +69,8 @@ class Row:
     def key(self) -> tuple[str, int, str]:
         return self.kernel, self.sm, self.layer
 
+
+COLUMNS = tuple(field.name for field in fields(Row))
 
 # Tiles to be taken whatever tables say: (kernel, layer) -> tile.
 _forced: dict[tuple[str, str], str] = {}
