@@ -1,7 +1,7 @@
 """Convolution in four ways, one for each call: with images, channels or pixels in lanes, and by Winograd.
 
     conv_images      a vector is one pixel of one channel of 16 images: full vectors whatever the channels
-    conv_channels    a vector is one pixel of 16 channels of one image: full vectors whatever the batch
+    conv_channels    a vector is one pixel of 16 targets of one image: sources stay as they lie, whatever the batch
     conv_pixels      a vector is 16 pixels of a row: nothing to transpose, for stride 1 and rows of 16 pixels or more
     conv_winograd    channels in lanes, a third of the multiplications: 3x3, stride 1, 16 channels or more
 
@@ -47,8 +47,12 @@ PLANS = {
     conv_winograd: conv_winograd_plan,
 }
 
-# What bringing one element into lanes or back costs, in multiplications.
+# What bringing one element into lanes or back costs, in multiplications. To copy it as it lies costs next to nothing.
 LAYOUT = 20
+
+# What a product costs with channels in lanes, where it costs 1 with images: each takes more loads, most where all
+# channels of the target fit into one vector.
+CHANNELS, ONE_VECTOR = 1.08, 1.25
 
 # Overlays of a kernel gradient whose planes, with images in lanes, no longer stay in the first-level cache, and what
 # that costs: a tile of sums passes over all of them.
@@ -146,7 +150,8 @@ def _correlating(
     """The way from `sources` to `targets` channels of `size`."""
     if conv_winograd_plan.serves(geometry):
         return conv_winograd
-    return _cheapest(geometry, sources, targets, inf if pool else conv_pixels_plan.waste(geometry, targets, size))
+    waste = inf if pool else conv_pixels_plan.waste(geometry, targets, size)
+    return _cheapest(geometry, sources, targets, prod(size), waste)
 
 
 @lru_cache(maxsize=1024)
@@ -154,14 +159,16 @@ def _kernel_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chos
     if conv_winograd_plan.serves(geometry):
         plan = conv_winograd_plan.forward_plan(geometry)
         return conv_winograd, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
-    waste = 1 if pool is None and conv_pixels_plan.serves_kernel_gradient(geometry) else inf
-    way = _cheapest(geometry, geometry.channels, geometry.filters, waste, FAR)
+    waste = inf if pool else conv_pixels_plan.gradient_waste(geometry)
+    way = _cheapest(geometry, geometry.channels, geometry.filters, prod(geometry.output), waste, FAR)
     plan = PLANS[way].kernel_gradient_plan(geometry)
     return way, plan, windows_of(plan.source, None), windows_of(plan.grad, pool)
 
 
-def _cheapest(geometry: ConvGeometry, sources: int, targets: int, waste: float, far: float = 1) -> ModuleType:
-    """The way from `sources` to `targets` channels that costs least, counted in multiplications.
+def _cheapest(
+    geometry: ConvGeometry, sources: int, targets: int, size: int, waste: float, far: float = 1
+) -> ModuleType:
+    """The way from `sources` to `targets` channels of `size` pixels that costs least, counted in multiplications.
 
     waste: pixels that are computed for each one, where pixels are in lanes; infinity where they cannot be.
     """
@@ -169,15 +176,11 @@ def _cheapest(geometry: ConvGeometry, sources: int, targets: int, waste: float, 
         return conv_images
     batch, pixels, overlays = geometry.batch, prod(geometry.input), prod(geometry.output)
     work = sources * overlays * prod(geometry.kernel)  # for each target of an image
-
-    def layout(channels: int, filters: int) -> int:
-        return LAYOUT * (channels * pixels + filters * overlays)
-
-    images = targets * work * (far if overlays > FAR_OVERLAYS else 1) + layout(geometry.channels, geometry.filters)
-    channels = _whole(targets) * work + layout(_whole(geometry.channels), _whole(geometry.filters))
+    layout = LAYOUT * (geometry.channels * pixels + geometry.filters * overlays)
+    images = targets * work * (far if overlays > FAR_OVERLAYS else 1) + layout
     costs = {
         conv_images: _whole(batch) * images,
-        conv_channels: batch * channels,
+        conv_channels: batch * _whole(targets) * (work * (CHANNELS if targets > LANES else ONE_VECTOR) + LAYOUT * size),
         conv_pixels: batch * targets * work * waste,
     }
     return min(costs, key=lambda way: costs[way])

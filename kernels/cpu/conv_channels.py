@@ -3,9 +3,10 @@
     forward, input gradient:   target[pixel][t] = bias[t] + sum over e of source[place + offset[e]] * weights[e][t]
     kernel gradient:           sums[e][filter] = sum over images, pixels of x[place + offset[e]] * grad[pixel][filter]
 
-A row e is one channel of the source under one tap, and a pixel has its place in the source, as in `conv_plan`. This
-serves what images in lanes do not: batches that fill no vectors. Planes are [block of channels][position][lane]. A
-partial sum of the kernel gradient belongs to a run of images that depends on the batch alone.
+A row e is one channel of the source under one tap, and a pixel has its place in the source, as in `conv_plan`. Source
+pixels are taken one at a time, from rows: only targets, and the gradients of a kernel gradient, are brought into lanes
+or back, in planes [block of channels][position][lane]. A partial sum of the kernel gradient belongs to a run of images
+that depends on the batch alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_channels_plan import ROWS, Correlation, Overlays
 from cnn.kernels.cpu.conv_ends import Source, Target, bring, covers, deliver, flat
 from cnn.kernels.cpu.conv_plan import pick, up
+from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.layout import NONE, ONE
+from cnn.kernels.cpu.rows import lay
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_gathered, add_outer, add_vector, load_tile, store, zeros
 from cnn.kernels.cpu.threads import scratch, share_signalled
@@ -42,11 +45,11 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
     correlate_images = _correlate_images(*plan.tile, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", up(source.channels, LANES) // LANES * source.size)
+        planes = scratch("source", source.channels * source.size)
         planes.fill(0)
         correlate_images(
             *(words, first, last),
-            *(x, source.channels, source.size, *plan.source_steps, planes),
+            *(x, source.layout, *plan.source_steps, planes),
             *(y, target.channels, target.size, *plan.target_steps),
             scratch("target", up(target.channels, LANES) // LANES * target.size),
             *(weights, biases, plan.offsets, plan.grids, plan.lines),
@@ -67,14 +70,14 @@ def kernel_gradient(
     add_parts = _add_parts(ROWS, plan.columns, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", up(source.channels, LANES) // LANES * source.size)
+        planes = scratch("source", source.channels * source.size)
         planes.fill(0)
         grad_planes = scratch("target", width // LANES * grad.size)
         if not covers(gradient, grad.pixels):
             grad_planes.fill(0)
         add_parts(
             *(words, first, last, parts, batch, *size),
-            *(x, source.channels, source.size, *plan.source_steps, planes),
+            *(x, source.layout, *plan.source_steps, planes),
             *(gradient, grad.channels, grad.pixels * LANES, grad.size, grad_planes),
             *(plan.offsets, sums, bias_sums),
         )
@@ -97,8 +100,7 @@ def _correlate_images(pixels: int, columns: int, lanes: int) -> Any:
         first_image,
         last_image,
         x,
-        x_channels,
-        source_plane,
+        layout,
         source_down,
         source_right,
         source,
@@ -116,19 +118,17 @@ def _correlate_images(pixels: int, columns: int, lanes: int) -> Any:
     ):
         begin(words)
         for image in range(first_image, last_image):
-            for c in range(0, x_channels, lanes):
-                line, count = image * x_channels + c, min(lanes, x_channels - c)
-                bring(x, line, count, ONE, source[c // lanes * source_plane :], NONE)
+            lay(x, image, layout, source)
             for grid in range(grids.shape[0]):
                 first_row, start, height, width, first_line = grids[grid]
-                for i in range(height):
-                    first_met, last_met = lines[first_line + i]
-                    for j in range(0, width, pixels):
-                        place = i * source_down + j * source_right
-                        for k in range(0, biases.size, columns * lanes):
+                for k in range(0, biases.size, columns * lanes):
+                    for i in range(height):
+                        first_met, last_met = lines[first_line + i]
+                        for j in range(0, width, pixels):
+                            place = i * source_down + j * source_right
                             tile = load_tile(biases, k, 0, lanes, pixels, columns, lanes)
                             for e in range(first_row + first_met, first_row + last_met):
-                                at = place + offsets[e]
+                                at = place + get(offsets, e)
                                 weight = e * biases.size + k
                                 tile = add_outer(tile, source, at, source_right, weights, weight, lanes)
                             at = k // lanes * target_plane + start + i * target_down + j * target_right
@@ -154,8 +154,7 @@ def _add_parts(rows: int, columns: int, lanes: int) -> Any:
         height,
         width,
         x,
-        x_channels,
-        source_plane,
+        layout,
         source_down,
         source_right,
         source,
@@ -176,9 +175,7 @@ def _add_parts(rows: int, columns: int, lanes: int) -> Any:
             sums[:] = 0
             bias_sums[part * filters : (part + 1) * filters] = 0
             for image in range(batch * part // parts, batch * (part + 1) // parts):
-                for c in range(0, x_channels, lanes):
-                    line, count = image * x_channels + c, min(lanes, x_channels - c)
-                    bring(x, line, count, ONE, source[c // lanes * source_plane :], NONE)
+                lay(x, image, layout, source)
                 for k in range(0, g_channels, lanes):
                     line, count = image * g_channels + k, min(lanes, g_channels - k)
                     bring(g, line, count, ONE, grad[k // lanes * grad_plane :], NONE)

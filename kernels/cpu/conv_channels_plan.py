@@ -1,4 +1,4 @@
-"""A convolution as tables of offsets for `conv_channels`: as in `conv_plan`, with a block's channels side by side."""
+"""A convolution as tables of offsets for `conv_channels`: as in `conv_plan`, with a source that lies in rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.conv_plan import Plane, met_rows, row_offsets, source_plane, up, weight_index
+from cnn.kernels.cpu.conv_plan import Plane, met_rows, room, row_offsets, up, weight_index
+from cnn.kernels.cpu.rows import Rows
 from cnn.kernels.cpu.simd import LANES, REGISTERS
 from cnn.kernels.geometry import ConvGeometry, Phase
 
@@ -27,7 +28,7 @@ class Correlation:
     """Offsets, steps and sizes count float32."""
 
     tile: tuple[int, int]  # pixels, vectors of channels
-    source: Plane
+    source: Rows
     source_steps: tuple[int, int]  # from a grid pixel to the one below, and to the one on the right
     target: Plane
     target_steps: tuple[int, int]
@@ -41,7 +42,7 @@ class Correlation:
 class Overlays:
     columns: int
     rows: int  # (tap, channel) pairs
-    source: Plane
+    source: Rows
     source_steps: tuple[int, int]
     grad: Plane
     offsets: Array  # of every row, filled up to whole tiles by repeating the last
@@ -66,15 +67,15 @@ def input_gradient_plan(geometry: ConvGeometry) -> Correlation:
 def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     g = geometry.two_dimensional()
     (vertical,), (horizontal,) = phases = [[g.forward_phase(axis)] for axis in (0, 1)]
-    source = source_plane(g.channels, g.input, phases, 1)
+    source = Rows.of(g.channels, g.input, *room(g.input, phases, 1))
     r, s, c = np.indices((*g.kernel, g.channels)).reshape(3, -1)
-    offsets = _offsets(source, c, vertical, horizontal, r, s)
+    offsets = row_offsets(source, c, vertical, horizontal, r, s)
     height, width = g.output
     return Overlays(
         columns=_columns(g.filters),
         rows=len(c),
         source=source,
-        source_steps=(g.stride[0] * source.row * LANES, g.stride[1] * LANES),
+        source_steps=(g.stride[0] * source.row, g.stride[1] * source.step),
         grad=Plane.of(g.filters, (height, width), (0, 0), (height, width)),
         offsets=np.concatenate([offsets, np.full(-len(c) % ROWS, offsets[-1])]).astype(np.int64),
     )
@@ -96,27 +97,26 @@ def _correlation(
     pixels = min(PIXELS[columns], key=lambda p: up(widest, p) * (1 + 1 / p))
     padding = ((0, up(target_channels, LANES) - target_channels), (0, 0), (0, 0), (0, 0))
     index = np.pad(index, padding, constant_values=-1)
-    source = source_plane(source_channels, source_sizes, phases, pixels)
+    source = Rows.of(source_channels, source_sizes, *room(source_sizes, phases, pixels))
     width = max((side.first + (up(side.size, pixels) - 1) * side.step + 1 for side in phases[1]), default=1)
     target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
     grids, lines, offsets, weights = [], [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     rows = first_line = 0
     for vertical, horizontal in product(*phases):
         down, right = (np.array([tap for tap, _ in phase.met], np.int64) for phase in (vertical, horizontal))
-        # Channels innermost: those of a block share a cache line.
-        r, s, c = np.indices((len(down), len(right), source_channels)).reshape(3, -1)
+        r, c, s = np.indices((len(down), source_channels, len(right))).reshape(3, -1)
         r, s = down[r], right[s]
         start = (vertical.first * width + horizontal.first) * LANES
         grids.append([rows, start, vertical.size, up(horizontal.size, pixels), first_line])
         lines.append(met_rows(vertical, source_sizes[0], source_channels * len(right)))
         first_line += vertical.size
-        offsets.append(_offsets(source, c, vertical, horizontal, r, s))
+        offsets.append(row_offsets(source, c, vertical, horizontal, r, s))
         weights.append(index[:, c, r, s].T.ravel())
         rows += len(c)
     return Correlation(
         tile=(pixels, columns),
         source=source,
-        source_steps=(source_steps[0] * source.row * LANES, source_steps[1] * LANES),
+        source_steps=(source_steps[0] * source.row, source_steps[1] * source.step),
         target=target,
         target_steps=(target_steps[0] * width * LANES, target_steps[1] * LANES),
         grids=np.array(grids, np.int64).reshape(-1, 5),
@@ -124,12 +124,6 @@ def _correlation(
         offsets=np.concatenate(offsets),
         weights=np.concatenate(weights),
     )
-
-
-def _offsets(source: Plane, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:
-    """As in `conv_plan`, with the channels of a block side by side."""
-    offsets: Array = row_offsets(source, c // LANES, vertical, horizontal, r, s) + c % LANES
-    return offsets
 
 
 def _columns(channels: int) -> int:

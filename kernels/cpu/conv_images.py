@@ -16,6 +16,7 @@ from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_ends import Source, Target, bring, covers, deliver, flat
 from cnn.kernels.cpu.conv_plan import Correlation, Overlays, pick
+from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import (
     LANES,
@@ -145,7 +146,7 @@ def _correlate(channels: int, pixels: int, lanes: int) -> Any:
                                 weight = first_weight + channel * rows
                                 tile = splat_rows(biases, channel, channels, pixels, lanes)
                                 for e in range(first_met, last_met):
-                                    at = place + offsets[first_row + e]
+                                    at = place + get(offsets, first_row + e)
                                     tile = add_outer(tile, weights, weight + e * channels, 1, source, at, source_right)
                                 at = channel * target_plane + start + i * target_down + j * target_right
                                 store(tile, target, at, target_plane, target_right)
@@ -212,7 +213,8 @@ def _correlate_overlays(filters: int, rows: int, lanes: int) -> Any:
                                 here = group * source_group + i * source_down
                                 at = filter_at + i * width * lanes
                                 for _ in range(width):
-                                    tile = add_products(tile, grad, at, grad_plane, source, here, offsets, row)
+                                    gradients = load_tile(grad, at, grad_plane, 0, filters, 1, lanes)
+                                    tile = add_products(tile, gradients, source, here, offsets, row)
                                     here, at = here + source_right, at + lanes
                             store(tile, sums, row * lanes, sums_line, lanes)
                     for row in range(0, offsets.size, rows):

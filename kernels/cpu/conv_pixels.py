@@ -5,7 +5,7 @@
 
 A row e is one channel of the source under one tap. For stride 1 and targets whose rows are not shorter than a vector,
 computed where they lie; the source is copied into planes with room around them, or read where it lies if it needs none.
-The kernel gradient is for rows of whole vectors.
+A row's last vector overlaps the one before it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels import buffers
-from cnn.kernels.cpu.compile import inner, jit
+from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_ends import Source, Target, flat
 from cnn.kernels.cpu.conv_pixels_plan import Correlation, Overlays
 from cnn.kernels.cpu.conv_plan import pick
+from cnn.kernels.cpu.element import get
+from cnn.kernels.cpu.rows import lay
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import (
     LANES,
     add_outer,
     add_products,
-    add_tile,
     load_tile,
     splat_rows,
     store,
     store_sums,
 )
-from cnn.kernels.cpu.simd_choice import clip_below, where_positive
+from cnn.kernels.cpu.simd_arithmetic import plus
+from cnn.kernels.cpu.simd_choice import clip_below, from_lane, where_positive
 from cnn.kernels.cpu.threads import scratch, share_signalled
 from cnn.kernels.geometry import ConvGeometry
 
@@ -55,7 +57,7 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
         planes.fill(0)
         correlate_images(
             *(words, first, last, plan.copied),
-            *(x[0], source.channels, source.height, source.width, source.first, source.row, source.size, planes),
+            *(x, source.layout, planes),
             *(out, floor, gate, target.height, target.width, plan.down),
             *(weights, biases, plan.offsets),
         )
@@ -68,7 +70,7 @@ def kernel_gradient(
 ) -> None:
     source, grad = plan.source, plan.grad
     parts = min(geometry.batch, PARTS)
-    lines = plan.offsets.size
+    lines, packed = plan.offsets.size, plan.images * plan.tile[0] * plan.starts.size * LANES
     partial = buffers.empty((parts, grad.channels, lines + 1), np.float32)
     add_parts = _add_parts(*plan.tile, LANES)
 
@@ -77,9 +79,9 @@ def kernel_gradient(
         planes.fill(0)
         add_parts(
             *(words, first, last, parts, geometry.batch, plan.images, plan.copied),
-            *(x[0], source.channels, source.height, source.width, source.first, source.row, source.size, planes),
-            *(gradient[0], grad.channels, grad.height, grad.width),
-            *(plan.offsets, scratch("sums", grad.channels * (lines + 1) * LANES), partial.reshape(-1)),
+            *(x, source.layout, planes),
+            *(gradient[0], grad.channels, grad.pixels, plan.starts, plan.firsts, plan.places, plan.offsets),
+            *(scratch("packed", packed), scratch("sums", grad.channels * (lines + 1) * LANES), partial.reshape(-1)),
         )
 
     share_signalled(work, parts)
@@ -88,17 +90,6 @@ def kernel_gradient(
         grad_bias[...] = total[:, lines]
     total = total[:, : plan.rows].reshape(geometry.weight_shape)
     out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
-
-
-@inner()
-def copy_rows(x, first_row, height, width, planes, first, row, size, channels):
-    """Rows of an image, whose first is row `first_row` of x, to planes with room around them."""
-    for c in range(channels):
-        for h in range(height):
-            start, end = (first_row + c * height + h) * width, first + c * size + h * row
-            here, there = x[start : start + width], planes[end : end + width]
-            for i in range(here.size):  # slice to slice would take seconds to compile
-                there[i] = here[i]
 
 
 @cache
@@ -112,12 +103,7 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
         last_image,
         copied,
         x,
-        x_channels,
-        x_height,
-        x_width,
-        x_first,
-        row,
-        size,
+        layout,
         planes,
         y,
         floor,
@@ -130,15 +116,16 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
         offsets,
     ):
         begin(words)
+        x_channels, _, _, _, row, size = layout
         pixels = height * width
         # A tile's vectors lie in one row, or each in a row of its own.
         right, source_right, target_right = (vectors * lanes, lanes, lanes) if down == 1 else (width, row, width)
         for image in range(first_image, last_image):
             source, start = planes, 0
             if copied:
-                copy_rows(x, image * x_channels * x_height, x_height, x_width, planes, x_first, row, size, x_channels)
+                lay(x, image, layout, planes)
             else:
-                source, start = x, image * x_channels * size
+                source, start = x[0], image * x_channels * size
             for i in range(0, height, down):
                 for step in range(0, width, right):
                     j = min(step, width - right)  # the last tile of a row may overlap the one before it
@@ -147,7 +134,7 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
                         tile = splat_rows(biases, t, channels, vectors, lanes)
                         weight = t * offsets.size
                         for e in range(offsets.size):
-                            at = place + offsets[e]
+                            at = place + get(offsets, e)
                             tile = add_outer(tile, weights, weight + e * channels, 1, source, at, source_right)
                         tile = clip_below(tile, floor)
                         at = (image * biases.size + t) * pixels + i * width + j
@@ -173,51 +160,55 @@ def _add_parts(filters: int, rows: int, lanes: int) -> Any:
         run,
         copied,
         x,
-        x_channels,
-        x_height,
-        x_width,
-        x_first,
-        row,
-        size,
+        layout,
         planes,
         g,
         g_channels,
-        height,
-        width,
+        pixels,
+        starts,
+        firsts,
+        places,
         offsets,
+        packed,
         sums,
         partials,
     ):
-        """The sums of a filter, and after them that of its bias, stay vectors until the part's last image."""
+        """The sums of a filter, and after them that of its bias, stay vectors until the part's last image.
+
+        The gradients of a tile's filters are put side by side first: then all of them have one address.
+        """
         begin(words)
-        pixels, line, image_size = height * width, (offsets.size + 1) * lanes, x_channels * size
+        line, image_size = (offsets.size + 1) * lanes, layout[0] * layout[5]
         for part in range(first_part, last_part):
             sums[:] = 0
             last_image = batch * (part + 1) // parts
             for first_image in range(batch * part // parts, last_image, run):
                 images = min(run, last_image - first_image)
-                source, start = (planes, 0) if copied else (x, first_image * image_size)
+                source, start = (planes, 0) if copied else (x[0], first_image * image_size)
                 if copied:  # a run is one image then
-                    first_row = first_image * x_channels * x_height
-                    copy_rows(x, first_row, x_height, x_width, planes, x_first, row, size, x_channels)
+                    lay(x, first_image, layout, planes)
                 for k in range(0, g_channels, filters):
-                    for e in range(0, offsets.size, rows):
-                        tile = load_tile(sums, k * line + e * lanes, line, lanes, filters, rows, lanes)
-                        for image in range(images):
-                            first, grad = start + image * image_size, ((first_image + image) * g_channels + k) * pixels
-                            for i in range(height):
-                                place, at = first + i * row, grad + i * width
-                                for j in range(0, width, lanes):
-                                    tile = add_products(tile, g, at + j, pixels, source, place + j, offsets, e)
-                        store(tile, sums, k * line + e * lanes, line, lanes)
-                for k in range(0, g_channels, filters):
-                    last = k * line + offsets.size * lanes
-                    total = load_tile(sums, last, line, 0, filters, 1, lanes)
+                    total = load_tile(sums, k * line + offsets.size * lanes, line, 0, filters, 1, lanes)
+                    at = 0
                     for image in range(images):
                         grad = ((first_image + image) * g_channels + k) * pixels
-                        for i in range(grad, grad + pixels, lanes):
-                            total = add_tile(total, g, i, pixels, 0)
-                    store(total, sums, last, line, 0)
+                        for v in range(starts.size):
+                            tile = load_tile(g, grad + starts[v], pixels, 0, filters, 1, lanes)
+                            tile = from_lane(tile, firsts[v])
+                            total = plus(total, tile)
+                            store(tile, packed, at, lanes, 0)
+                            at += filters * lanes
+                    store(total, sums, k * line + offsets.size * lanes, line, 0)
+                    for e in range(0, offsets.size, rows):
+                        tile = load_tile(sums, k * line + e * lanes, line, lanes, filters, rows, lanes)
+                        at = 0
+                        for image in range(images):
+                            first = start + image * image_size
+                            for v in range(places.size):
+                                gradients = load_tile(packed, at, lanes, 0, filters, 1, lanes)
+                                tile = add_products(tile, gradients, source, first + places[v], offsets, e)
+                                at += filters * lanes
+                        store(tile, sums, k * line + e * lanes, line, lanes)
             for i in range(g_channels * (offsets.size + 1)):
                 total = load_tile(sums, i * lanes, 0, 0, 1, 1, lanes)
                 store_sums(total, partials, part * g_channels * (offsets.size + 1) + i, 0)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.conv_plan import up, weight_index
+from cnn.kernels.cpu.conv_plan import room, row_offsets, up, weight_index
+from cnn.kernels.cpu.rows import Rows
 from cnn.kernels.cpu.simd import LANES, REGISTERS
 from cnn.kernels.geometry import ConvGeometry, Phase
 
@@ -32,20 +33,6 @@ RUN = 2**16
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Planes of an image with room around them, pixels side by side."""
-
-    channels: int
-    pixels: int
-    height: int
-    width: int
-    first: int  # of the first pixel
-    row: int
-    size: int
-    positions: Array  # none: nothing is brought into lanes
-
-
-@dataclass(frozen=True, eq=False)
 class Correlation:
     tile: tuple[int, int]
     source: Rows
@@ -64,6 +51,9 @@ class Overlays:
     grad: Rows
     images: int  # of a run
     copied: bool
+    starts: Array  # of each vector of pixels, in its plane of gradients
+    firsts: Array  # the lanes before are the previous vector's
+    places: Array  # in the source
     offsets: Array  # filled up to whole tiles by repeating the last
 
 
@@ -77,16 +67,16 @@ def waste(geometry: ConvGeometry, channels: int, sizes: tuple[int, ...]) -> floa
     return inf if tile is None else _computed(tile, width) / width
 
 
-def serves_kernel_gradient(geometry: ConvGeometry) -> bool:
-    """Where rows are whole vectors: sums over pixels do not allow for an overlap."""
+def gradient_waste(geometry: ConvGeometry) -> float:
+    """Likewise for the kernel gradient, whose sums have to fit into a cache."""
     width = _extent(geometry, geometry.output)[1]
-    return (
+    serves = (
         {*geometry.stride, geometry.groups} == {1}
-        and width > 0
-        and width % LANES == 0
+        and width >= LANES
         and prod(geometry.weight_shape) * LANES <= SUMS
         and _gradient_tile(geometry.filters) is not None
     )
+    return up(width, LANES) / width if serves else inf
 
 
 @lru_cache(maxsize=256)
@@ -112,7 +102,20 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     filled = np.concatenate([offsets, np.full(-len(offsets) % tile[1], offsets[-1])])
     grad = _whole(g, g.filters, g.output)
     images = RUN // (source.channels * source.size + grad.channels * grad.size) if _pointwise(g) else 1
-    return Overlays(tile, len(offsets), source, grad, max(images, 1), not _pointwise(g), filled)
+    columns = np.minimum(np.arange(0, grad.width, LANES), grad.width - LANES)
+    rows, firsts = np.arange(grad.height)[:, None], np.arange(0, grad.width, LANES) - columns
+    return Overlays(
+        tile=tile,
+        rows=len(offsets),
+        source=source,
+        grad=grad,
+        images=max(images, 1),
+        copied=not _pointwise(g),
+        starts=(rows * grad.width + columns).reshape(-1),
+        firsts=np.tile(firsts, grad.height),
+        places=(rows * source.row + columns).reshape(-1),
+        offsets=filled,
+    )
 
 
 def _correlation(
@@ -134,26 +137,16 @@ def _source(g: ConvGeometry, channels: int, sizes: Any, phases: list[Phase]) -> 
     """Planes with room for every source position that a tap meets, and the offsets of the rows e in them."""
     if _pointwise(g):
         return _whole(g, channels, sizes), np.arange(channels, dtype=np.int64) * prod(sizes)
-    before, extent = [], []
-    for size, phase in zip(sizes, phases, strict=True):
-        first = [position for _, position in phase.met]
-        before.append(max(0, -min(first)))
-        extent.append(before[-1] + max(size, max(first) + phase.size))
-    (height, width), row = sizes, extent[1]
-    plane, start = extent[0] * row, before[0] * row + before[1]
-    source = Rows(channels, prod(sizes), height, width, start, row, plane, np.zeros(0, np.int64))
-    positions = [dict(phase.met) for phase in phases]
+    (vertical,), (horizontal,) = each = [[phase] for phase in phases]
+    source = Rows.of(channels, sizes, *room(sizes, each, 1))
     c, r, s = np.indices((channels, *g.kernel)).reshape(3, -1)
-    down, right = (
-        np.array([met[tap] for tap in range(len(met))]) + b for met, b in zip(positions, before, strict=True)
-    )
-    return source, (c * plane + down[r] * row + right[s]).astype(np.int64)
+    return source, row_offsets(source, c, vertical, horizontal, r, s)
 
 
 def _whole(g: ConvGeometry, channels: int, sizes: Any) -> Rows:
     """Planes as they lie in memory."""
     height, width = _extent(g, sizes)
-    return Rows(channels, prod(sizes), height, width, 0, width, prod(sizes), np.zeros(0, np.int64))
+    return Rows(channels, height, width, (0, 0), width, prod(sizes))
 
 
 def _extent(g: ConvGeometry, sizes: Any) -> tuple[int, int]:

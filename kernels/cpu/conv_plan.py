@@ -22,6 +22,7 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.layout import padded_positions
+from cnn.kernels.cpu.rows import Rows
 from cnn.kernels.cpu.simd import LANES, REGISTERS
 from cnn.kernels.geometry import ConvGeometry, Phase
 
@@ -73,12 +74,12 @@ class Overlays:
 
 
 class Plane(NamedTuple):
-    """How the pixels of one channel lie in memory: a rectangle with room around them, and one spare vector."""
+    """How the pixels of one channel lie in memory, vectors: a rectangle with room around them, and one spare."""
 
     channels: int
     pixels: int
     size: int
-    row: int  # vectors in a row
+    row: int  # float32 from a pixel to the one below
     before: tuple[int, int]  # room above and on the left, in vectors
     positions: Array  # of each pixel; filled up to whole vectors with the spare one
 
@@ -87,7 +88,12 @@ class Plane(NamedTuple):
         h, w = np.indices(sizes).reshape(2, -1)
         spare = extent[0] * extent[1] * LANES
         positions = ((h + before[0]) * extent[1] + w + before[1]) * LANES
-        return Plane(channels, len(h), spare + LANES, extent[1], before, padded_positions(positions, spare))
+        return Plane(channels, len(h), spare + LANES, extent[1] * LANES, before, padded_positions(positions, spare))
+
+    @property
+    def step(self) -> int:
+        """From a pixel to the one on the right."""
+        return LANES
 
 
 @lru_cache(maxsize=256)
@@ -114,7 +120,7 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     tile = _best(GRADIENT_TILES, filters, rows)
     phases = [[g.forward_phase(axis)] for axis in (0, 1)]
     (vertical,), (horizontal,) = phases
-    source = source_plane(g.channels, g.input, phases, 1)
+    source = Plane.of(g.channels, g.input, *room(g.input, phases, 1))
     c, r, s = np.indices((channels, *g.kernel)).reshape(3, -1)
     offsets = row_offsets(source, c, vertical, horizontal, r, s)
     height, width = g.output
@@ -123,7 +129,7 @@ def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
         blocks=-(-filters // tile[0]),
         rows=rows,
         source=source,
-        source_steps=(g.stride[0] * source.row * LANES, g.stride[1] * LANES),
+        source_steps=(g.stride[0] * source.row, g.stride[1] * source.step),
         grad=Plane.of(g.filters, (height, width), (0, 0), (height, width)),
         lines=max(NEAR // max(width * tile[0] * LANES, 1), 1) if tile[0] * rows * LANES <= NEAR else height,
         offsets=np.concatenate([offsets, np.full(-rows % tile[1], offsets[-1])]).astype(np.int64),
@@ -148,7 +154,7 @@ def _correlation(
     padding = ((0, 0), (0, blocks * tile[0] - targets), (0, 0), (0, 0), (0, 0))
     index = np.pad(index, padding, constant_values=-1).reshape(groups, blocks, tile[0], *index.shape[2:])
 
-    source = source_plane(source_channels, source_sizes, phases, tile[1])
+    source = Plane.of(source_channels, source_sizes, *room(source_sizes, phases, tile[1]))
     width = max((side.first + (up(side.size, tile[1]) - 1) * side.step + 1 for side in phases[1]), default=1)
     target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
     grids, lines, offsets, weights = [], [], [], []
@@ -169,7 +175,7 @@ def _correlation(
         groups=groups,
         blocks=blocks,
         source=source,
-        source_steps=(source_steps[0] * source.row * LANES, source_steps[1] * LANES),
+        source_steps=(source_steps[0] * source.row, source_steps[1] * source.step),
         target=target,
         target_steps=(target_steps[0] * width * LANES, target_steps[1] * LANES),
         grids=np.array(grids, np.int64).reshape(-1, 7),
@@ -179,8 +185,8 @@ def _correlation(
     )
 
 
-def source_plane(channels: int, sizes: Any, phases: list[list[Phase]], multiple: int) -> Plane:
-    """Room for every source index that a tap meets, with grid rows rounded up to `multiple` pixels."""
+def room(sizes: Any, phases: list[list[Phase]], multiple: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Before and extent of a plane with room for every source index that a tap meets, and whole tiles of `multiple`."""
     before, extent = [], []
     for axis in (0, 1):
         reached = [0, sizes[axis] - 1]
@@ -189,15 +195,15 @@ def source_plane(channels: int, sizes: Any, phases: list[list[Phase]], multiple:
             reached += [index for _, first in phase.met for index in (first, first + last)]
         before.append(-min(reached))
         extent.append(max(reached) - min(reached) + 1)
-    return Plane.of(channels, tuple(sizes), (before[0], before[1]), (extent[0], extent[1]))
+    return (before[0], before[1]), (extent[0], extent[1])
 
 
-def row_offsets(source: Plane, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:
-    """From the vector of the source's place for grid pixel 0 to that of channel c under tap (r, s)."""
+def row_offsets(source: Plane | Rows, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:
+    """From the source's place for grid pixel 0 to that of channel c under tap (r, s)."""
     down, right = dict(vertical.met), dict(horizontal.met)
     rows = np.array([down[tap] for tap in r.tolist()], np.int64) + source.before[0]
     columns = np.array([right[tap] for tap in s.tolist()], np.int64) + source.before[1]
-    offsets: Array = c * source.size + (rows * source.row + columns) * LANES
+    offsets: Array = c * source.size + rows * source.row + columns * source.step
     return offsets
 
 

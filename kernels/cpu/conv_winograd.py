@@ -33,7 +33,7 @@ from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, target_transform
 from cnn.kernels.cpu.layout import NONE, ONE
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_tile, add_vector, store, zeros
-from cnn.kernels.cpu.threads import LINE, scratch, share_signalled
+from cnn.kernels.cpu.threads import odd_lines, scratch, share_signalled
 from cnn.kernels.geometry import ConvGeometry
 
 Array = np.ndarray[Any, Any]
@@ -44,13 +44,13 @@ def correlate(plan: Winograd, x: Source, batch: int, weight: Array, bias: Array 
     source, target = plan.source, plan.target
     picked = scratch("picked", plan.weights.size)
     pick(flat(weight), plan.weights, picked)
-    u_step = _step(source.channels * target.width)
+    u_step = odd_lines(source.channels * target.width)
     u = scratch("transformed weights", POINTS * u_step)
     transform_weights(picked, source.channels, target.width, u, u_step)
     biases = np.zeros(target.width, np.float32)
     if bias is not None:
         biases[: target.channels] = bias
-    v_step, m_step = _step(plan.padded * source.width), _step(plan.padded * target.width)
+    v_step, m_step = odd_lines(plan.padded * source.width), odd_lines(plan.padded * target.width)
 
     def work(words: Array, first: int, last: int) -> None:
         planes = scratch("source", plan.images * source.image)
@@ -75,10 +75,10 @@ def kernel_gradient(
     batch = geometry.batch
     units = -(-batch // plan.images)
     parts = min(units, PARTS)
-    s_step = _step(target.width * source.width)
+    s_step = odd_lines(target.width * source.width)
     sums = scratch("sums", parts * POINTS * s_step)
     bias_sums = scratch("bias sums", parts * target.width)
-    v_step, g_step = _step(plan.padded * source.width), _step(plan.padded * target.width)
+    v_step, g_step = odd_lines(plan.padded * source.width), odd_lines(plan.padded * target.width)
 
     def work(words: Array, first: int, last: int) -> None:
         planes = scratch("source", plan.images * source.image)
@@ -103,11 +103,6 @@ def kernel_gradient(
     )
     if grad_bias is not None:
         bias_sums.reshape(parts, target.width)[:, : target.channels].sum(axis=0, out=grad_bias)
-
-
-def _step(size: int) -> int:
-    """At least `size`, and an odd number of cache lines: addresses that far apart do not meet in one set of a cache."""
-    return (-(-size // LINE) | 1) * LINE
 
 
 @inner()

@@ -12,7 +12,7 @@ C-contiguous and come with the index of an element; no index is checked. `LANES`
     add_tile(tile, x, i, down, right)                tile[r, c] += vector at x[i + r down + c right]
     add_vector(tile, b, j)                           tile[r, c] += vector at b[j]
     add_gathered(tile, a, i, at, k, b, j, right)     tile[r, c] += a[i + at[k + r]] * vector at b[j + c right]
-    add_products(tile, a, i, step, b, j, at, k)      tile[r, c] += vector at a[i + r step] * vector at b[j + at[k + c]]
+    add_products(tile, left, b, j, at, k)            tile[r, c] += left[r, 0] * vector at b[j + at[k + c]]
     store(tile, y, i, down, right)                   vector at y[i + r down + c right] = tile[r, c]
     store_sums(tile, y, i, down)                     y[i + r down + c] = sum of the lanes of tile[r, c]
 """
@@ -25,7 +25,19 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
-from cnn.kernels.cpu.vectors import index, load, moved, multiply_add, pack, pointer, put, shuffle, splat, tile_of
+from cnn.kernels.cpu.vectors import (
+    index,
+    keep_rolled,
+    load,
+    moved,
+    multiply_add,
+    pack,
+    pointer,
+    put,
+    shuffle,
+    splat,
+    tile_of,
+)
 
 
 def host_lanes() -> int:
@@ -89,6 +101,7 @@ def add_outer(_typing: Any, tile: Any, a: Any, i: Any, step: Any, b: Any, j: Any
         rights = [load(builder, moved(builder, right, c, args[6]), tile.lanes) for c in range(tile.columns)]
         lefts = [splat(builder, builder.load(moved(builder, left, r, args[3])), tile.lanes) for r in range(tile.rows)]
         sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(args[0], k)) for k, r, c in tile.cells]
+        keep_rolled(builder)
         return pack(context, builder, tile, sums)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64, types.int64), codegen
@@ -106,6 +119,7 @@ def add_gathered(_typing: Any, tile: Any, a: Any, i: Any, at: Any, k: Any, b: An
             for r in range(tile.rows)
         ]
         sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(args[0], k)) for k, r, c in tile.cells]
+        keep_rolled(builder)
         return pack(context, builder, tile, sums)
 
     return tile(tile, a, types.int64, at, types.int64, b, types.int64, types.int64), codegen
@@ -138,20 +152,20 @@ def add_vector(_typing: Any, tile: Any, b: Any, j: Any) -> Any:
 
 
 @intrinsic
-def add_products(_typing: Any, tile: Any, a: Any, i: Any, step: Any, b: Any, j: Any, at: Any, k: Any) -> Any:
+def add_products(_typing: Any, tile: Any, left: Any, b: Any, j: Any, at: Any, k: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        left = pointer(context, builder, signature, args, 1)
-        right = pointer(context, builder, signature, args, 4)
-        offsets = pointer(context, builder, signature, args, 6)
-        lefts = [load(builder, moved(builder, left, r, args[3]), tile.lanes) for r in range(tile.rows)]
+        right = pointer(context, builder, signature, args, 2)
+        offsets = pointer(context, builder, signature, args, 4)
+        lefts = [builder.extract_value(args[1], r) for r in range(tile.rows)]
         rights = [
             load(builder, builder.gep(right, [builder.load(moved(builder, offsets, c))]), tile.lanes)
             for c in range(tile.columns)
         ]
         sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(args[0], k)) for k, r, c in tile.cells]
+        keep_rolled(builder)
         return pack(context, builder, tile, sums)
 
-    return tile(tile, a, types.int64, types.int64, b, types.int64, at, types.int64), codegen
+    return tile(tile, left, b, types.int64, at, types.int64), codegen
 
 
 @intrinsic

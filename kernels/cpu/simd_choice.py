@@ -3,6 +3,7 @@
     clip_below(tile, floor)               floor where tile < floor: for 0 that is relu, for -infinity nothing; NaN stays
     where_positive(tile, gate)            tile where gate > 0, else 0
     where_wins(tile, best, a, b)          a where tile > best, or where tile alone is NaN, else b
+    from_lane(tile, first)                tile, 0 in the lanes before `first`
     take_equal(tile, numbers, table, i)   row r: tile where numbers == table[i + r], else 0
 
 `numbers` and `table` hold int32 in the bits of float32: these are moved and compared, never computed with.
@@ -16,7 +17,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from cnn.kernels.cpu.vectors import pack, pointer, splat
+from cnn.kernels.cpu.vectors import INDEX, pack, pointer, splat
 
 _INTEGER = ir.IntType(32)
 
@@ -43,6 +44,18 @@ def where_positive(_typing: Any, tile: Any, gate: Any) -> Any:
         return pack(context, builder, tile, result)
 
     return tile(tile, tile), codegen
+
+
+@intrinsic
+def from_lane(_typing: Any, tile: Any, first: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        numbers = ir.Constant(ir.VectorType(INDEX, tile.lanes), list(range(tile.lanes)))
+        inside = builder.icmp_signed(">=", numbers, splat(builder, args[1], tile.lanes))
+        rows = [builder.extract_value(args[0], k) for k, _, _ in tile.cells]
+        rows = [builder.select(inside, row, ir.Constant(row.type, None)) for row in rows]
+        return pack(context, builder, tile, rows)
+
+    return tile(tile, types.int64), codegen
 
 
 @intrinsic

@@ -140,6 +140,11 @@ def scratch(slot: str, size: int) -> Array:
     return array[:size]
 
 
+def odd_lines(size: int) -> int:
+    """At least `size`, and an odd number of cache lines: addresses that far apart do not meet in one set of a cache."""
+    return (-(-size // LINE) | 1) * LINE
+
+
 def aligned(array: Array) -> Array:
     """All of `array` but at most `LINE` elements, so that it starts with a cache line."""
     start = -array.ctypes.data // array.itemsize % LINE

@@ -80,6 +80,12 @@ def multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(declared(builder, f"llvm.fmuladd.v{a.type.count}f32", a.type, [a, b, c]), [a, b, c])
 
 
+def keep_rolled(builder: Any) -> None:
+    """The loop around is not unrolled: with the loads of two rounds side by side its sums would leave the registers."""
+    nothing = ir.FunctionType(ir.VoidType(), [])
+    builder.call(ir.InlineAsm(nothing, "", "", side_effect=True), [], attrs=["convergent", "readnone"])
+
+
 def declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     function = ir.FunctionType(result, [argument.type for argument in arguments])
     return cgutils.get_or_insert_function(builder.module, function, name)

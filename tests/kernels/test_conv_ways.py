@@ -89,7 +89,7 @@ def test_pixels_in_lanes(width: int, channels: int, filters: int, kernel: int) -
     serves = (
         conv_pixels_plan.waste(geometry, filters, geometry.output) < np.inf,
         conv_pixels_plan.waste(geometry, channels, geometry.input) < np.inf,
-        conv_pixels_plan.serves_kernel_gradient(geometry),
+        conv_pixels_plan.gradient_waste(geometry) < np.inf,
     )
     assert serves[0]
     for number, served in enumerate(serves):
