@@ -50,9 +50,9 @@ PLANS = {
 # What bringing one element into lanes or back costs, in multiplications. To copy it as it lies costs next to nothing.
 LAYOUT = 20
 
-# What a product costs with channels in lanes, where it costs 1 with images: each takes more loads, most where all
+# What a product costs with channels in lanes, where it costs 1 with images: it takes more loads, most of them where all
 # channels of the target fit into one vector.
-CHANNELS, ONE_VECTOR = 1.08, 1.25
+CHANNELS, GRADIENT_CHANNELS, ONE_VECTOR = 1.2, 1.05, 1.3
 
 # Overlays of a kernel gradient whose planes, with images in lanes, no longer stay in the first-level cache, and what
 # that costs: a tile of sums passes over all of them.
@@ -151,7 +151,7 @@ def _correlating(
     if conv_winograd_plan.serves(geometry):
         return conv_winograd
     waste = inf if pool else conv_pixels_plan.waste(geometry, targets, size)
-    return _cheapest(geometry, sources, targets, prod(size), waste)
+    return _cheapest(geometry, sources, targets, prod(size), waste, CHANNELS)
 
 
 @lru_cache(maxsize=1024)
@@ -160,17 +160,18 @@ def _kernel_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chos
         plan = conv_winograd_plan.forward_plan(geometry)
         return conv_winograd, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
     waste = inf if pool else conv_pixels_plan.gradient_waste(geometry)
-    way = _cheapest(geometry, geometry.channels, geometry.filters, prod(geometry.output), waste, FAR)
+    way = _cheapest(geometry, geometry.channels, geometry.filters, prod(geometry.output), waste, GRADIENT_CHANNELS, FAR)
     plan = PLANS[way].kernel_gradient_plan(geometry)
     return way, plan, windows_of(plan.source, None), windows_of(plan.grad, pool)
 
 
 def _cheapest(
-    geometry: ConvGeometry, sources: int, targets: int, size: int, waste: float, far: float = 1
+    geometry: ConvGeometry, sources: int, targets: int, size: int, waste: float, channels: float, far: float = 1
 ) -> ModuleType:
     """The way from `sources` to `targets` channels of `size` pixels that costs least, counted in multiplications.
 
-    waste: pixels that are computed for each one, where pixels are in lanes; infinity where they cannot be.
+    waste: pixels that are computed for each one, where pixels are in lanes; infinity where they cannot be. channels:
+    what a product costs with channels in lanes. far: what it costs with images in lanes, and many overlays.
     """
     if geometry.groups > 1:
         return conv_images
@@ -180,7 +181,7 @@ def _cheapest(
     images = targets * work * (far if overlays > FAR_OVERLAYS else 1) + layout
     costs = {
         conv_images: _whole(batch) * images,
-        conv_channels: batch * _whole(targets) * (work * (CHANNELS if targets > LANES else ONE_VECTOR) + LAYOUT * size),
+        conv_channels: batch * _whole(targets) * (work * (channels if targets > LANES else ONE_VECTOR) + LAYOUT * size),
         conv_pixels: batch * targets * work * waste,
     }
     return min(costs, key=lambda way: costs[way])

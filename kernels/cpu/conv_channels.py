@@ -18,7 +18,7 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_channels_plan import ROWS, Correlation, Overlays
-from cnn.kernels.cpu.conv_ends import Source, Target, bring, covers, deliver, flat
+from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
 from cnn.kernels.cpu.conv_plan import pick, up
 from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.layout import NONE, ONE
@@ -45,11 +45,9 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
     correlate_images = _correlate_images(*plan.tile, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", source.channels * source.size)
-        planes.fill(0)
         correlate_images(
             *(words, first, last),
-            *(x, source.layout, *plan.source_steps, planes),
+            *(x, source.layout, *plan.source_steps, scratch("source", source.channels * source.size)),
             *(y, target.channels, target.size, *plan.target_steps),
             scratch("target", up(target.channels, LANES) // LANES * target.size),
             *(weights, biases, plan.offsets, plan.grids, plan.lines),
@@ -70,15 +68,10 @@ def kernel_gradient(
     add_parts = _add_parts(ROWS, plan.columns, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", source.channels * source.size)
-        planes.fill(0)
-        grad_planes = scratch("target", width // LANES * grad.size)
-        if not covers(gradient, grad.pixels):
-            grad_planes.fill(0)
         add_parts(
             *(words, first, last, parts, batch, *size),
-            *(x, source.layout, *plan.source_steps, planes),
-            *(gradient, grad.channels, grad.pixels * LANES, grad.size, grad_planes),
+            *(x, source.layout, *plan.source_steps, scratch("source", source.channels * source.size)),
+            *(gradient, grad.channels, grad.pixels * LANES, grad.size, scratch("target", width // LANES * grad.size)),
             *(plan.offsets, sums, bias_sums),
         )
 
@@ -117,6 +110,7 @@ def _correlate_images(pixels: int, columns: int, lanes: int) -> Any:
         lines,
     ):
         begin(words)
+        source[:] = 0
         for image in range(first_image, last_image):
             lay(x, image, layout, source)
             for grid in range(grids.shape[0]):
@@ -129,7 +123,7 @@ def _correlate_images(pixels: int, columns: int, lanes: int) -> Any:
                             tile = load_tile(biases, k, 0, lanes, pixels, columns, lanes)
                             for e in range(first_row + first_met, first_row + last_met):
                                 at = place + get(offsets, e)
-                                weight = e * biases.size + k
+                                weight = k * offsets.size + e * columns * lanes
                                 tile = add_outer(tile, source, at, source_right, weights, weight, lanes)
                             at = k // lanes * target_plane + start + i * target_down + j * target_right
                             store(tile, target, at, target_right, target_plane)
@@ -168,6 +162,8 @@ def _add_parts(rows: int, columns: int, lanes: int) -> Any:
         bias_sums,
     ):
         begin(words)
+        source[:] = 0
+        clear_gaps(g, (g_channels + lanes - 1) // lanes, grad, grad_plane)
         filters = (g_channels + lanes - 1) // lanes * lanes
         size = offsets.size * filters
         for part in range(first_part, last_part):

@@ -35,7 +35,7 @@ class Correlation:
     grids: Array  # for each: first row, target of its first pixel, height, width, first line
     lines: Array  # for each line of pixels of every grid: which of the rows meet the source, from and to
     offsets: Array  # of every row of every grid
-    weights: Array  # flat index in the weight array of [row of every grid][channel of the target], -1 for none
+    weights: Array  # flat index in the weight array of [vectors of a tile][row of every grid][channel], -1 for none
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +100,9 @@ def _correlation(
     source = Rows.of(source_channels, source_sizes, *room(source_sizes, phases, pixels))
     width = max((side.first + (up(side.size, pixels) - 1) * side.step + 1 for side in phases[1]), default=1)
     target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
-    grids, lines, offsets, weights = [], [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    rows = first_line = 0
+    grids, lines, offsets = [], [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
+    weights = [np.zeros((0, len(index)), np.int64)]
+    rows, first_line, wide = 0, 0, columns * LANES
     for vertical, horizontal in product(*phases):
         down, right = (np.array([tap for tap, _ in phase.met], np.int64) for phase in (vertical, horizontal))
         r, c, s = np.indices((len(down), source_channels, len(right))).reshape(3, -1)
@@ -111,7 +112,7 @@ def _correlation(
         lines.append(met_rows(vertical, source_sizes[0], source_channels * len(right)))
         first_line += vertical.size
         offsets.append(row_offsets(source, c, vertical, horizontal, r, s))
-        weights.append(index[:, c, r, s].T.ravel())
+        weights.append(index[:, c, r, s].T)
         rows += len(c)
     return Correlation(
         tile=(pixels, columns),
@@ -122,7 +123,7 @@ def _correlation(
         grids=np.array(grids, np.int64).reshape(-1, 5),
         lines=np.concatenate(lines),
         offsets=np.concatenate(offsets),
-        weights=np.concatenate(weights),
+        weights=np.concatenate(weights).reshape(rows, len(index) // wide, wide).swapaxes(0, 1).reshape(-1),
     )
 
 

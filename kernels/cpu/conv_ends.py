@@ -16,7 +16,7 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.layout import interleave
-from cnn.kernels.cpu.simd import LANES, load_tile, splat_rows, store
+from cnn.kernels.cpu.simd import LANES, load_tile, splat_rows, store, zeros
 from cnn.kernels.cpu.simd_choice import clip_below, take_equal, where_positive, where_wins
 from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
 from cnn.kernels.geometry import PoolGeometry
@@ -31,8 +31,9 @@ NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
 # Plain tuples: those with names take Numba three times as long to hand over, and small networks wait for that.
 #
 # Windows: for every tap of the pooling window a line of positions, where the pixels under the tap lie in their plane,
-# and one of numbers, their flat index in the array's plane (int32 in the bits of float32), filled up to whole vectors.
-Windows = tuple[int, int, Array, Array]  # taps (0: nothing is pooled), pixels, positions, numbers
+# and one of numbers, their flat index in the array's plane (int32 in the bits of float32), filled up to whole vectors;
+# and the gaps, vectors of the plane that are under no tap: zeros.
+Windows = tuple[int, int, Array, Array, Array]  # taps (0: nothing is pooled), pixels, positions, numbers, gaps
 Source = tuple[Array, Array, Windows]  # values, argmax (as numbers; nothing where nothing was pooled)
 Target = tuple[Array, Array, Windows, np.float32, Array]  # values, argmax, windows, floor of the values, gate
 
@@ -49,12 +50,6 @@ def target_of(
     return values.reshape(-1), marks, windows, RELU_FLOOR if relu else NO_FLOOR, NOTHING if gate is None else flat(gate)
 
 
-def covers(source: Source, pixels: int) -> bool:
-    """Whether `bring` writes every pixel of a plane: windows may leave some out, which are 0 then."""
-    taps, pooled, _, _ = source[2]
-    return taps == 0 or taps * pooled == pixels
-
-
 def flat(array: Array) -> Array:
     """The elements in C order, copied only where they do not lie that way."""
     return np.ascontiguousarray(array).reshape(-1)
@@ -63,7 +58,7 @@ def flat(array: Array) -> Array:
 def windows_of(planes: Any, pool: PoolGeometry | None) -> Windows:
     """For the planes of a convolution's plan, pooled as `pool` says."""
     if pool is None:
-        return 0, planes.pixels, planes.positions, NOTHING
+        return 0, planes.pixels, planes.positions, NOTHING, np.setdiff1d(planes.vectors, planes.positions)
     (height, width), (rows, columns) = ((1, *sizes)[-2:] for sizes in (pool.window, pool.output))
     r, s, p, q = np.indices((height, width, rows, columns)).reshape(4, height * width, -1)
     numbers = (p * height + r) * pool.input[-1] + q * width + s
@@ -71,13 +66,23 @@ def windows_of(planes: Any, pool: PoolGeometry | None) -> Windows:
     # A pooled pixel that is none reads the plane's spare vector, which holds anything, and is never stored.
     positions = np.pad(planes.positions[numbers], missing, constant_values=planes.size - LANES)
     numbers = np.pad(numbers, missing, constant_values=-1).astype(np.int32)
-    return height * width, rows * columns, positions.reshape(-1), numbers.reshape(-1).view(np.float32)
+    gaps = np.setdiff1d(planes.vectors, positions)
+    return height * width, rows * columns, positions.reshape(-1), numbers.reshape(-1).view(np.float32), gaps
+
+
+@inner()
+def clear_gaps(source, channels, planes, plane):
+    """What `bring` never writes."""
+    gaps = source[2][4]
+    for c in range(channels):
+        for i in range(gaps.size):
+            store(zeros(1, 1, LANES), planes, c * plane + gaps[i], 0, 0)
 
 
 @inner()
 def bring(source, image, images, channels, planes, plane):
     """planes[c * plane + position of pixel + l] = source[image + l, c, pixel]: `interleave`, unpooling on the way."""
-    values, _, (taps, pixels, positions, _) = source
+    values, _, (taps, pixels, positions, _, _) = source
     if taps == 0:
         interleave(values, image, images, channels, pixels, positions, planes, plane)
     else:
@@ -97,7 +102,7 @@ def deliver(planes, plane, target, image, images, channels, part, padded_part):
 
 @jit(inline="always")
 def _unpool(source, image, images, channels, planes, plane):
-    values, marks, (taps, pixels, positions, numbers) = source
+    values, marks, (taps, pixels, positions, numbers, _) = source
     line, step = positions.size // taps, channels * pixels
     for c in range(channels):
         for p in range(0, pixels, LANES):
@@ -110,7 +115,7 @@ def _unpool(source, image, images, channels, planes, plane):
 
 @jit(inline="always")
 def _deliver_plane(planes, first, target, image, images, channels, c):
-    values, _, (_, pixels, positions, _), floor, gate = target
+    values, _, (_, pixels, positions, _, _), floor, gate = target
     step = channels * pixels
     for p in range(0, pixels, LANES):
         tile = transpose(clip_below(gather_rows(planes, first, positions, p, LANES), floor))
@@ -125,7 +130,7 @@ def _deliver_plane(planes, first, target, image, images, channels, c):
 
 @jit(inline="always")
 def _pool_plane(planes, first, target, image, images, channels, c):
-    values, marks, (taps, pixels, positions, numbers), floor, _ = target
+    values, marks, (taps, pixels, positions, numbers, _), floor, _ = target
     line, step = positions.size // taps, channels * pixels
     best_rows, mark_rows = np.empty(LANES * LANES, np.float32), np.empty(LANES * LANES, np.float32)
     for p in range(0, pixels, LANES):

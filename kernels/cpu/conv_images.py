@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.conv_ends import Source, Target, bring, covers, deliver, flat
+from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
 from cnn.kernels.cpu.conv_plan import Correlation, Overlays, pick
 from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.signals import begin
@@ -48,12 +48,10 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
     correlate_groups = _correlate(channels, pixels, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        blocked_source = scratch("source", source.channels * source.size)
-        blocked_source.fill(0)
         correlate_groups(
             *(words, first, last, batch, plan.groups, plan.blocks),
             *(x, source.channels, source.size, *plan.source_steps),
-            blocked_source,
+            scratch("source", source.channels * source.size),
             *(y, target.channels, target.size, *plan.target_steps),
             scratch("target", plan.groups * padded_targets * target.size),
             *(weights, biases.reshape(-1), plan.offsets, plan.grids, plan.lines),
@@ -77,22 +75,20 @@ def kernel_gradient(
     size = geometry.output if geometry.dimensions == 2 else (1, *geometry.output)
 
     def work(words: Array, first: int, last: int) -> None:
-        # The last tile of filters may read a few planes beyond the last filter's: there is room for them.
-        spare = filters * grad.size
-        padded_x = scratch("source", source.channels * source.size)
-        padded_grad = scratch("grad", grad.channels * grad.size + spare)
-        padded_x.fill(0)
-        padded_grad[grad.channels * grad.size if covers(gradient, grad.pixels) else 0 :] = 0
+        # The last tile of filters reads a few planes beyond the last filter's, for sums that nobody reads.
+        gradients = scratch("grad", (grad.channels + filters) * grad.size)
         correlate_overlays(
             *(words, first, last, geometry.batch, *layers, *size),
-            *(x, source.channels, source.size, *plan.source_steps, padded_x),
-            *(gradient, grad.channels, grad.pixels * LANES, grad.size, padded_grad),
+            *(x, source.channels, source.size, *plan.source_steps),
+            scratch("source", source.channels * source.size),
+            *(gradient, grad.channels, grad.pixels * LANES, grad.size, gradients),
             *(plan.lines, plan.offsets, scratch("sums", filters * plan.offsets.size * LANES), partials),
             bias_sums.reshape(-1),
         )
 
     share_signalled(work, image_groups)
-    total = partial.sum(axis=0)[:, : geometry.filters // geometry.groups, : plan.rows].reshape(geometry.weight_shape)
+    real = partial[:, :, : geometry.filters // geometry.groups, : plan.rows]
+    total = real.sum(axis=0).reshape(geometry.weight_shape)
     out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
     if grad_bias is not None:
         bias_sums.sum(axis=0, out=grad_bias)
@@ -130,6 +126,7 @@ def _correlate(channels: int, pixels: int, lanes: int) -> Any:
     ):
         """All channels of a few pixels before the next pixels: their source stays in the first-level cache."""
         begin(words)
+        clear_gaps(x, x_channels, source, source_plane)
         source_group = x_channels // groups * source_plane
         for image in range(first_group * lanes, min(last_group * lanes, batch), lanes):
             images = min(lanes, batch - image)
@@ -190,6 +187,8 @@ def _correlate_overlays(filters: int, rows: int, lanes: int) -> Any:
     ):
         """Sums of a tile are held over some lines of overlays, and put aside; in the end their lanes are added."""
         begin(words)
+        clear_gaps(x, x_channels, source, source_plane)
+        clear_gaps(g, g_channels, grad, grad_plane)
         source_group, sums_line = x_channels // groups * source_plane, offsets.size * lanes
         for images_from in range(first_group * lanes, min(last_group * lanes, batch), lanes):
             images = min(lanes, batch - images_from)

@@ -53,11 +53,9 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
     correlate_images = _correlate_images(*plan.tile, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", source.channels * source.size)
-        planes.fill(0)
         correlate_images(
             *(words, first, last, plan.copied),
-            *(x, source.layout, planes),
+            *(x, source.layout, scratch("source", source.channels * source.size)),
             *(out, floor, gate, target.height, target.width, plan.down),
             *(weights, biases, plan.offsets),
         )
@@ -75,11 +73,9 @@ def kernel_gradient(
     add_parts = _add_parts(*plan.tile, LANES)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", source.channels * source.size)
-        planes.fill(0)
         add_parts(
             *(words, first, last, parts, geometry.batch, plan.images, plan.copied),
-            *(x, source.layout, planes),
+            *(x, source.layout, scratch("source", source.channels * source.size)),
             *(gradient[0], grad.channels, grad.pixels, plan.starts, plan.firsts, plan.places, plan.offsets),
             *(scratch("packed", packed), scratch("sums", grad.channels * (lines + 1) * LANES), partial.reshape(-1)),
         )
@@ -116,6 +112,8 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
         offsets,
     ):
         begin(words)
+        if copied:
+            planes[:] = 0
         x_channels, _, _, _, row, size = layout
         pixels = height * width
         # A tile's vectors lie in one row, or each in a row of its own.
@@ -178,6 +176,8 @@ def _add_parts(filters: int, rows: int, lanes: int) -> Any:
         The gradients of a tile's filters are put side by side first: then all of them have one address.
         """
         begin(words)
+        if copied:
+            planes[:] = 0
         line, image_size = (offsets.size + 1) * lanes, layout[0] * layout[5]
         for part in range(first_part, last_part):
             sums[:] = 0

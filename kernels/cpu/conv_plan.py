@@ -91,6 +91,11 @@ class Plane(NamedTuple):
         return Plane(channels, len(h), spare + LANES, extent[1] * LANES, before, padded_positions(positions, spare))
 
     @property
+    def vectors(self) -> Array:
+        """Positions of all vectors of a plane, whether there is a pixel or not."""
+        return np.arange(0, self.size, LANES)
+
+    @property
     def step(self) -> int:
         """From a pixel to the one on the right."""
         return LANES

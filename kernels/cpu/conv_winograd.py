@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
-from cnn.kernels.cpu.conv_ends import Source, Target, bring, deliver, flat
-from cnn.kernels.cpu.conv_plan import pick
+from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
 from cnn.kernels.cpu.conv_winograd_loops import (
     add_tiles,
     multiply,
@@ -38,27 +37,31 @@ from cnn.kernels.geometry import ConvGeometry
 
 Array = np.ndarray[Any, Any]
 
+# Vectors of filters whose transformation takes a thread longer than to begin.
+LEAST = 2**8
+
 
 def correlate(plan: Winograd, x: Source, batch: int, weight: Array, bias: Array | None, y: Target) -> None:
     """The forward pass or the input gradient, as the plan says."""
     source, target = plan.source, plan.target
-    picked = scratch("picked", plan.weights.size)
-    pick(flat(weight), plan.weights, picked)
     u_step = odd_lines(source.channels * target.width)
     u = scratch("transformed weights", POINTS * u_step)
-    transform_weights(picked, source.channels, target.width, u, u_step)
+    weights, sizes = flat(weight), (target.channels, target.width)
+    share_signalled(
+        lambda words, first, last: transform_weights(words, weights, plan.order, *sizes, first, last, u, u_step),
+        source.channels,
+        -(-LEAST // target.blocks),
+    )
     biases = np.zeros(target.width, np.float32)
     if bias is not None:
         biases[: target.channels] = bias
     v_step, m_step = odd_lines(plan.padded * source.width), odd_lines(plan.padded * target.width)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", plan.images * source.image)
-        planes.fill(0)
         correlate_units(
             words,
             *(x, y, first * plan.images, min(last * plan.images, batch), plan.images, plan.tiles, plan.chunk),
-            *(source.layout, source.tiles, planes),
+            *(source.layout, source.tiles, scratch("source", plan.images * source.image)),
             *(target.layout, target.tiles, scratch("target", plan.images * target.image)),
             *(u, u_step, biases),
             *(scratch("transformed source", POINTS * v_step), v_step),
@@ -81,15 +84,11 @@ def kernel_gradient(
     v_step, g_step = odd_lines(plan.padded * source.width), odd_lines(plan.padded * target.width)
 
     def work(words: Array, first: int, last: int) -> None:
-        planes = scratch("source", plan.images * source.image)
-        grad_planes = scratch("target", plan.images * target.image)
-        planes.fill(0)
-        grad_planes.fill(0)
         add_parts(
             words,
             *(x, gradient, first, last, parts, units, batch, plan.images, plan.tiles, plan.chunk),
-            *(source.layout, source.tiles, planes),
-            *(target.layout, target.tiles, grad_planes),
+            *(source.layout, source.tiles, scratch("source", plan.images * source.image)),
+            *(target.layout, target.tiles, scratch("target", plan.images * target.image)),
             *(scratch("transformed source", POINTS * v_step), v_step),
             *(scratch("transformed target", POINTS * g_step), g_step),
             *(sums, s_step, bias_sums),
@@ -152,6 +151,7 @@ def correlate_units(
     m_step,
 ):
     begin(words)
+    clear_gaps(x, unit * source[2], source_planes, source[3])
     v_width, m_width = source[2] * LANES, target[2] * LANES
     channels, _, blocks, plane, _ = target
     for start in range(first_image, last_image, unit):
@@ -197,6 +197,8 @@ def add_parts(
     bias_sums,
 ):
     begin(words)
+    clear_gaps(x, unit * source[2], source_planes, source[3])
+    clear_gaps(grad, unit * target[2], target_planes, target[3])
     v_width, g_width = source[2] * LANES, target[2] * LANES
     for part in range(first_part, last_part):
         sums = all_sums[part * POINTS * step : (part + 1) * POINTS * step]

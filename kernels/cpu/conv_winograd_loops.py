@@ -6,17 +6,31 @@ is from one point to the next, and channels are filled up to whole vectors.
 
 from __future__ import annotations
 
+import numpy as np
+
 from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, STEPS, TAPS
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, source_transform, target_transform, weight_transform
+from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_outer, add_vector, load_tile, store, zeros
+from cnn.kernels.cpu.transpose import load_rows, transpose
 
 
 @jit()
-def transform_weights(weights, channels, width, u, step):
-    for c in range(channels):
+def transform_weights(words, weights, order, targets, width, first, last, u, step):
+    """Of the source channels first to last."""
+    begin(words)
+    taps, size = TAPS * TAPS, (TAPS * TAPS + LANES - 1) // LANES * LANES
+    from_source, from_target, flipped = order
+    block = np.empty(size * LANES, np.float32)
+    start, right = ((taps - 1) * LANES, -LANES) if flipped else (0, LANES)
+    for c in range(first, last):
         for k in range(0, width, LANES):
-            tile = load_tile(weights, c * TAPS * TAPS * width + k, TAPS * width, width, TAPS, TAPS, LANES)
+            for tap in range(0, taps, LANES):
+                at = c * from_source + k * from_target + tap
+                rows = load_rows(weights, at, from_target, targets - k, taps - tap, LANES)
+                store(transpose(rows), block, tap * LANES, LANES, 0)
+            tile = load_tile(block, start, TAPS * right, right, TAPS, TAPS, LANES)
             store(weight_transform(tile), u, c * width + k, WIDTH * step, step)
 
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.conv_plan import weight_index
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH
 from cnn.kernels.cpu.layout import padded_positions
 from cnn.kernels.cpu.simd import LANES, REGISTERS
 from cnn.kernels.geometry import ConvGeometry
 
 Array = np.ndarray[Any, Any]
+
+# How weights lie in memory: from one source's to the next one's, from one target's, and whether the last tap is first.
+Order = tuple[int, int, bool]
 
 POINTS = HEIGHT * WIDTH
 TAPS = 3
@@ -68,6 +70,11 @@ class Blocked:
         return self.plane
 
     @property
+    def vectors(self) -> Array:
+        """As in `conv_plan.Plane`, too."""
+        return np.arange(0, self.plane, LANES)
+
+    @property
     def image(self) -> int:
         return self.blocks * self.plane
 
@@ -85,7 +92,7 @@ class Winograd:
     chunk: int
     source: Blocked
     target: Blocked
-    weights: Array  # flat index in the weight array of [source channel][tap][tap][target channel], -1 for none
+    order: Order
 
     @property
     def padded(self) -> int:
@@ -105,19 +112,24 @@ def serves(geometry: ConvGeometry) -> bool:
 
 @lru_cache(maxsize=256)
 def forward_plan(geometry: ConvGeometry) -> Winograd:
-    return _plan(geometry, geometry.input, geometry.output, geometry.padding, weight_index(geometry)[0])
+    channels = geometry.channels, geometry.filters
+    order = TAPS * TAPS, geometry.channels * TAPS * TAPS, geometry.flipped
+    return _plan(geometry, channels, geometry.input, geometry.output, geometry.padding, order)
 
 
 @lru_cache(maxsize=256)
 def input_gradient_plan(geometry: ConvGeometry) -> Winograd:
     """The full correlation of the output's gradient with the rotated filter."""
+    channels = geometry.filters, geometry.channels
     padding = tuple((TAPS - 1 - before, TAPS - 1 - after) for before, after in geometry.padding)
-    index = weight_index(geometry)[0, :, :, ::-1, ::-1].swapaxes(0, 1)
-    return _plan(geometry, geometry.output, geometry.input, padding, index)
+    order = geometry.channels * TAPS * TAPS, TAPS * TAPS, not geometry.flipped
+    return _plan(geometry, channels, geometry.output, geometry.input, padding, order)
 
 
-def _plan(geometry: ConvGeometry, source: Any, target: Any, padding: Any, index: Array) -> Winograd:
-    targets, sources = index.shape[:2]
+def _plan(
+    geometry: ConvGeometry, channels: tuple[int, int], source: Any, target: Any, padding: Any, order: Order
+) -> Winograd:
+    sources, targets = channels
     corners = [-(-size // step) for size, step in zip(target, STEPS, strict=True)]
     tiles = corners[0] * corners[1]
     most = max(TOGETHER // (POINTS * (sources + targets)), 2 * ROWS)
@@ -125,14 +137,13 @@ def _plan(geometry: ConvGeometry, source: Any, target: Any, padding: Any, index:
     chunks = -(-images * tiles // most)
     whole = [corner * step for corner, step in zip(corners, STEPS, strict=True)]
     extent = [size + TAPS - 1 for size in whole]
-    index = np.pad(index, ((0, _up(targets, LANES) - targets), (0, 0), (0, 0), (0, 0)), constant_values=-1)
     return Winograd(
         images=images,
         tiles=tiles,
         chunk=min(_up(-(-images * tiles // chunks), ROWS), images * tiles),
         source=Blocked.of(sources, source, [before for before, _ in padding], extent, corners, images),
         target=Blocked.of(targets, target, (0, 0), whole, corners, images),
-        weights=np.ascontiguousarray(index.transpose(1, 2, 3, 0)).reshape(-1),
+        order=order,
     )
 
 

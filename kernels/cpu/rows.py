@@ -1,7 +1,7 @@
 """Images as they lie, with room around them: planes of rows, for tiles that take single pixels or runs of a row.
 
-`lay` copies the channels of one image into such planes. They hold zeros wherever no pixel goes: the caller's business,
-once, for what lies between the pixels is never written.
+`lay` copies the channels of one image into such planes, and writes nothing between the pixels: the caller has filled
+the planes with zeros, once.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class Rows:
         return positions
 
     @property
+    def vectors(self) -> Array:
+        """None: pixels lie side by side."""
+        return np.zeros(0, np.int64)
+
+    @property
     def layout(self) -> tuple[int, int, int, int, int, int]:
         """What `lay` asks for."""
         return self.channels, self.height, self.width, self._first, self.row, self.size
@@ -61,7 +66,7 @@ class Rows:
 @inner()
 def lay(source, image, layout, planes):
     """planes[c * size + position of p] = source[image, c, p], what was pooled back at its place (see `conv_ends`)."""
-    values, marks, (taps, pixels, positions, numbers) = source
+    values, marks, (taps, pixels, positions, numbers, _) = source
     channels, height, width, first, row, size = layout
     if taps > 0:
         line = positions.size // taps
