@@ -22,7 +22,7 @@ from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.element import get, put
 from cnn.kernels.cpu.layout import NONE
 from cnn.kernels.cpu.signals import begin
-from cnn.kernels.cpu.simd import LANES, REGISTERS, add_outer, add_products, store, store_sums, zeros
+from cnn.kernels.cpu.simd import LANES, REGISTERS, add_outer, add_products, load_tile, store, store_sums, zeros
 from cnn.kernels.cpu.threads import share_signalled
 from cnn.kernels.dropout import Drawn
 
@@ -115,16 +115,20 @@ def _forward(words, x, weight, bias, y, images, channels, filters, relu, first, 
                 if count > 1:
                     tile = zeros(IMAGES, FILTERS, LANES)
                     for e in range(c, end, LANES):
-                        tile = add_products(tile, x, n * channels + e, channels, weight, e, lines, 0)
+                        several = load_tile(x, n * channels + e, channels, 0, IMAGES, 1, LANES)
+                        tile = add_products(tile, several, weight, e, lines, 0)
                     if rest:
-                        tile = add_products(tile, x_rest, n * LANES, LANES, weight_rest, 0, rest_lines, 0)
+                        several = load_tile(x_rest, n * LANES, LANES, 0, IMAGES, 1, LANES)
+                        tile = add_products(tile, several, weight_rest, 0, rest_lines, 0)
                     store_sums(tile, sums, 0, FILTERS)
                 else:
                     row = zeros(1, FILTERS, LANES)
                     for e in range(c, end, LANES):
-                        row = add_products(row, x, n * channels + e, channels, weight, e, lines, 0)
+                        image = load_tile(x, n * channels + e, 0, 0, 1, 1, LANES)
+                        row = add_products(row, image, weight, e, lines, 0)
                     if rest:
-                        row = add_products(row, x_rest, n * LANES, LANES, weight_rest, 0, rest_lines, 0)
+                        image = load_tile(x_rest, n * LANES, 0, 0, 1, 1, LANES)
+                        row = add_products(row, image, weight_rest, 0, rest_lines, 0)
                     store_sums(row, sums, 0, FILTERS)
                 _add(sums, count, y, n * filters + k, filters, min(FILTERS, last - k))
             n += count
