@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
-from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, STEPS, TAPS
+from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, ROWS_OF_ONE, STEPS, TAPS
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, source_transform, target_transform, weight_transform
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_outer, add_vector, load_tile, store, zeros
@@ -75,8 +75,8 @@ def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count)
                 store(tile, m, point * m_step + t * m_width + k, m_width, LANES)
         if m_width // LANES % 2:
             k = m_width - LANES
-            for t in range(0, count, ROWS):
-                last = zeros(ROWS, 1, LANES)
+            for t in range(0, count, ROWS_OF_ONE):
+                last = zeros(ROWS_OF_ONE, 1, LANES)
                 a, b = point * v_step + t * v_width, point * u_step + k
                 for c in range(channels):
                     last = add_outer(last, v, a + c, v_width, u, b + c * m_width, LANES)
@@ -87,16 +87,18 @@ def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count)
 def add_tiles(g, g_step, filters, g_width, v, v_step, v_width, count, sums, step):
     """S += G V, likewise."""
     for point in range(POINTS):
-        for k in range(0, filters, ROWS):
-            line, a = point * step + k * v_width, point * g_step + k
-            for c in range(0, v_width - LANES, 2 * LANES):
+        for c in range(0, v_width - LANES, 2 * LANES):
+            for k in range(0, filters, ROWS):
+                line, a = point * step + k * v_width, point * g_step + k
                 tile = load_tile(sums, line + c, v_width, LANES, ROWS, 2, LANES)
                 for t in range(count):
                     tile = add_outer(tile, g, a + t * g_width, 1, v, point * v_step + c + t * v_width, LANES)
                 store(tile, sums, line + c, v_width, LANES)
-            if v_width // LANES % 2:
-                c = v_width - LANES
-                last = load_tile(sums, line + c, v_width, LANES, ROWS, 1, LANES)
+        if v_width // LANES % 2:
+            c = v_width - LANES
+            for k in range(0, filters, ROWS_OF_ONE):
+                line, a = point * step + k * v_width, point * g_step + k
+                last = load_tile(sums, line + c, v_width, LANES, ROWS_OF_ONE, 1, LANES)
                 for t in range(count):
                     last = add_outer(last, g, a + t * g_width, 1, v, point * v_step + c + t * v_width, LANES)
                 store(last, sums, line + c, v_width, LANES)
