@@ -1,8 +1,8 @@
 """Batch normalisation: y = (x - mean) / sqrt(var + eps) * weight + bias, mean and variance over images and pixels.
 
 Training normalises by the batch and moves the running statistics, running = (1 - momentum) running + momentum batch,
-with the unbiased variance there and the biased one in y, as `torch.nn.BatchNorm2d` does. An activation that stands
-right behind is computed along, and so is its derivative.
+with the unbiased variance there and the biased one in y, as `torch.nn.BatchNorm2d` does. What goes around the layer
+and is added to y, and an activation that stands right behind, are computed along, and so is its derivative.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ def batch_norm_forward(
     momentum: float = 0.1,
     eps: float = 1e-5,
     activation: str | None = None,
+    around: Any = None,
 ) -> tuple[Any, Any]:
     """Normalise x (N, C, *spatial) per channel; weight, bias, running_mean, running_var are (C,).
 
-    The running arrays are updated in place when training. activation: None, "relu", "sigmoid" or "tanh", applied to y.
-    Returns (y, saved), saved (2, C) holding the mean and 1 / sqrt(var + eps) that were used. Raises `ShapeError`
-    (training on one value per channel, too), `DTypeError`, `BackendError`.
+    The running arrays are updated in place when training. around: of the shape of x, added to y. activation: None,
+    "relu", "sigmoid" or "tanh", applied to y last. Returns (y, saved), saved (2, C) holding the mean and
+    1 / sqrt(var + eps) that were used. Raises `ShapeError` (training on one value per channel, too), `DTypeError`,
+    `BackendError`.
     """
     operation = "batch_norm_forward"
-    check_arrays(operation, x=x, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var)
+    running = {"running_mean": running_mean, "running_var": running_var}
+    check_arrays(operation, optional=("around",), x=x, weight=weight, bias=bias, **running, around=around)
     channels = _channels(operation, "x", x)
     for name, array in (("weight", weight), ("bias", bias)):
         check_shape(operation, name, array, (channels,))
@@ -46,15 +49,18 @@ def batch_norm_forward(
     ):
         check_shape(operation, name, array, (channels,))
         if check_flag(operation, "training", training):
-            check_written(operation, name, array, x, weight, bias, other)
+            check_written(operation, name, array, x, weight, bias, other, around)
     momentum = check_number(operation, "momentum", momentum)
     eps = check_number(operation, "eps", eps, least=0)
     check_choice(operation, "activation", activation, ACTIVATIONS)
     if training and channels and x.size == channels:
         raise ShapeError(f"{operation}: training needs more than one value per channel, got x {x.shape}")
+    if around is not None:
+        check_shape(operation, "around", around, x.shape)
     y, saved = empty(x.shape, x.dtype, like=x), empty((2, channels), x.dtype, like=x)
     module = backend_module(operation, "norm", x, max(x.ndim - 2, 1))
-    module.batch_norm_forward(x, weight, bias, running_mean, running_var, training, momentum, eps, activation, y, saved)
+    options = training, momentum, eps, activation
+    module.batch_norm_forward(x, weight, bias, running_mean, running_var, *options, around, y, saved)
     return y, saved
 
 

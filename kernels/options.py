@@ -24,6 +24,13 @@ def check_number(operation: str, name: str, value: Any, least: float = -math.inf
         raise ShapeError(f"{operation}: {name} must fit a float, got {value!r}") from None
 
 
+def check_count(operation: str, name: str, value: Any, most: int) -> int:
+    """`value` as a Python int; it must be a whole number from 0 to `most`."""
+    if not isinstance(value, int | np.integer) or not 0 <= value <= most:
+        raise ShapeError(f"{operation}: {name} must be a whole number from 0 to {most}, got {value!r}")
+    return int(value)
+
+
 def check_choice(operation: str, name: str, value: Any, choices: Sequence[str | None]) -> Any:
     """`value` is one of `choices`."""
     if not (value is None or isinstance(value, str)) or value not in choices:

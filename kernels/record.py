@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn.kernels.dispatch import backend_module, check_arrays, check_labels, check_shape, check_written
 from cnn.kernels.errors import DTypeError, ShapeError
-from cnn.kernels.options import check_number
+from cnn.kernels.options import check_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,8 @@ def check_record(operation: str, record: Record) -> None:
     check_shape(operation, "counts", counts, (2,))
     check_written(operation, "history", history, value)
     check_written(operation, "counts", counts)
-    check_number(operation, "images", record.images, least=0)
-    check_number(operation, "made", record.made, least=0)
+    check_count(operation, "images", record.images, most=2**31 - 1)
+    check_count(operation, "made", record.made, most=2**63 - 1)
     if record.calls is not None:
         check_labels(operation, "calls", record.calls, value)
         if record.calls.dtype != np.uint64:

@@ -3,10 +3,11 @@
     [Conv | Linear | BatchNorm | Residual]  [ReLU | Sigmoid | Tanh]
                                             [MaxPool with windows side by side, behind a convolution]  [Dropout]
 
-On the way back, the derivative of an activation is taken where the gradient is made: by the next such group, where it
-comes right behind (with a Flatten in between, perhaps) and is no BatchNorm. Dropout joins behind a ReLU, where its way
-back is a factor for what is above zero: a dense layer takes that along. The numbers are those of one layer after the
-other, with fewer passes over memory and, on a GPU, fewer launches.
+The sum of a residual layer is taken by the BatchNorm that its body ends with. On the way back, the derivative of an
+activation is taken where the gradient is made: by the next such group, where it comes right behind (with a Flatten in
+between, perhaps) and is no BatchNorm. Dropout joins behind a ReLU, where its way back is a factor for what is above
+zero: a dense layer takes that along. The numbers are those of one layer after the other, with fewer passes over memory
+and, on a GPU, fewer launches.
 """
 
 from __future__ import annotations
@@ -40,6 +41,19 @@ class JoinedResidual(Residual):
         shortcut = None if residual.shortcut is None else join(residual.shortcut)
         super().__init__(*joined(residual.body), shortcut=shortcut)
         self._original = (residual,)  # in a tuple since it is no part of this one
+
+    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
+        last = self.body[-1] if len(self.body) else None
+        if not (isinstance(last, Joined) and last.adds()):
+            return super().forward_joined(x, activation=activation)
+        body = x
+        for layer in self.body.layers[:-1]:
+            body = layer.forward(body)
+        around = x if self.shortcut is None else self.shortcut.forward(x)
+        self._check_sum(last.output_shape(body.shape), around.shape)
+        y = last.forward(body, around=around, activation=activation)
+        self._remember(x, None if activation is None else y)
+        return y
 
     def _remember(self, *values: Any) -> None:
         if self._original[0].training:
@@ -100,7 +114,15 @@ class Joined(Layer):
         if before.activation is not None and isinstance(self.layer, TAKING if before.dropout is None else Linear):
             self.before, before.hands_over = (before,), True
 
-    def forward(self, x: Array) -> Array:
+    def adds(self) -> bool:
+        """Whether `forward` takes a sum along."""
+        return isinstance(self.layer, BatchNorm1d | BatchNorm2d) and self.activation is None and self.dropout is None
+
+    def forward(self, x: Array, *, around: Array | None = None, activation: str | None = None) -> Array:
+        """around, activation: as in `BatchNorm2d.forward_joined`, of a group that `adds`."""
+        if around is not None:
+            assert isinstance(self.layer, BatchNorm1d | BatchNorm2d)
+            return self.layer.forward_joined(x, activation=activation, around=around)
         self.drawn = None
         if self.dropout is not None and self.dropout.training:
             self.drawn = self.dropout.p, *random.next_call(x)

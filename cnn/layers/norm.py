@@ -27,8 +27,8 @@ class _BatchNorm(Layer):
     def forward(self, x: Array) -> Array:
         return self.forward_joined(x)
 
-    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
-        """As `forward`, with an activation behind it, in one pass."""
+    def forward_joined(self, x: Array, *, activation: str | None = None, around: Array | None = None) -> Array:
+        """As `forward`, with a sum with `around` and an activation behind it, in one pass."""
         self._check_input(x, *self._sizes(np.ndim(x)))
         y, saved = kernels.batch_norm_forward(
             x,
@@ -40,6 +40,7 @@ class _BatchNorm(Layer):
             momentum=self.momentum,
             eps=self.eps,
             activation=activation,
+            around=around,
         )
         self.replayed()
         self._remember(x, saved, None if activation is None else y)

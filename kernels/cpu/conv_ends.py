@@ -120,11 +120,13 @@ def _deliver_plane(planes, first, target, image, images, channels, c):
     for p in range(0, pixels, LANES):
         tile = transpose(clip_below(gather_rows(planes, first, positions, p, LANES), floor))
         start = (image * channels + c) * pixels + p
-        if gate.size > 0:
-            tile = where_positive(tile, load_rows(gate, start, step, images, pixels - p, LANES))
         if images == LANES and p + LANES <= pixels:
+            if gate.size > 0:
+                tile = where_positive(tile, load_tile(gate, start, step, 0, LANES, 1, LANES))
             store(tile, values, start, step, 0)
         else:
+            if gate.size > 0:
+                tile = where_positive(tile, load_rows(gate, start, step, images, pixels - p, LANES))
             store_rows(tile, values, start, step, images, pixels - p)
 
 

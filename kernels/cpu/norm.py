@@ -47,12 +47,14 @@ def batch_norm_forward(
     momentum: float,
     eps: float,
     activation: str | None,
+    around: Array | None,
     y: Array,
     saved: Array,
 ) -> None:
     sizes = _sizes(x)
     relu = activation == "relu"
-    arrays = flat_view(x), weight, bias, np.float32(eps), RELU_FLOOR if relu else NO_FLOOR, y.reshape(-1), saved
+    added = NOTHING if around is None else flat_view(around)
+    arrays = flat_view(x), weight, bias, np.float32(eps), added, RELU_FLOOR if relu else NO_FLOOR, y.reshape(-1), saved
     if training and x.size:
         running = running_mean, running_var, np.float32(momentum)
         _share(lambda words, i, j: _normalise_by_batch(words, *sizes, *arrays, *running, i, j), sizes)
@@ -95,10 +97,12 @@ def _share(work: Any, sizes: tuple[int, int, int]) -> None:
 
 
 @jit(inline="always")
-def _affine(x, images, channels, pixels, c, scale, shift, floor, y):
+def _affine(x, images, channels, pixels, c, scale, shift, around, floor, y):
     for n in range(images):
         for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
             value = get(x, i) * scale + shift
+            if around.size > 0:
+                value += get(around, i)
             put(y, i, floor if value < floor else value)  # NaN is not below, and stays
 
 
@@ -133,6 +137,7 @@ def _normalise_by_batch(
     weight,
     bias,
     eps,
+    around,
     floor,
     y,
     saved,
@@ -151,19 +156,34 @@ def _normalise_by_batch(
         saved[0, c] = mean
         saved[1, c] = np.float32(1) / np.sqrt(np.float32(var) + eps)
         scale = weight[c] * saved[1, c]
-        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, floor, y)
+        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, around, floor, y)
 
 
 @jit()
 def _normalise(
-    words, images, channels, pixels, x, weight, bias, eps, floor, y, saved, running_mean, running_var, first, last
+    words,
+    images,
+    channels,
+    pixels,
+    x,
+    weight,
+    bias,
+    eps,
+    around,
+    floor,
+    y,
+    saved,
+    running_mean,
+    running_var,
+    first,
+    last,
 ):
     begin(words)
     for c in range(first, last):
         saved[0, c] = running_mean[c]
         saved[1, c] = np.float32(1) / np.sqrt(running_var[c] + eps)
         scale = weight[c] * saved[1, c]
-        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, floor, y)
+        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, around, floor, y)
 
 
 @jit()

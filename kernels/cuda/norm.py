@@ -3,7 +3,7 @@
 Each direction takes two launches. In the first a block reduces one part of one channel. In the second every warp puts
 the parts of its channel together, one part a lane, and applies the result to elements of that channel; the channel's
 first block also writes what there is one of for each channel. Nothing is added atomically: two runs give the same bits.
-Evaluation needs a second launch only.
+Evaluation needs a second launch only. What goes around the layer is added in a launch of its own.
 
 Mean and variance come from one pass: Welford's update in each thread, then Chan's rule for two sets of values
 (https://doi.org/10.1080/00031305.1983.10483115), both on x minus the channel's first element, so that a mean far from
@@ -25,6 +25,7 @@ from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, pointer, ui
 from cnn.kernels.cuda.intrinsics import shuffle
 from cnn.kernels.cuda.launch import Launch, contiguous
 from cnn.kernels.cuda.reduce import WARP, block_sum, warp_sum
+from cnn.kernels.cuda.residual import residual_forward
 
 # Elements for each thread of a second launch, so that putting the parts together is worth it.
 APPLIED = 8
@@ -43,9 +44,14 @@ def batch_norm_forward(
     momentum: float,
     eps: float,
     activation: str | None,
+    around: Any | None,
     y: Any,
     saved: Any,
 ) -> None:
+    if around is not None:
+        batch_norm_forward(x, weight, bias, running_mean, running_var, training, momentum, eps, None, None, y, saved)
+        residual_forward(y, around, activation, y)
+        return
     images, channels, pixels = sizes = _sizes(x)
     count = images * pixels
     x, weight, bias = contiguous(x), contiguous(weight), contiguous(bias)

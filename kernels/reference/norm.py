@@ -1,6 +1,6 @@
 """Batch normalisation, with xh = (x - mean) / sqrt(var + eps) and n values per channel:
 
-y = activation(xh * weight + bias)
+y = activation(xh * weight + bias + around)
 g = grad_output activation'(y)
 grad_bias = sum g,  grad_weight = sum g xh,  grad_x = weight / sqrt(var + eps) (g - grad_bias / n - xh grad_weight / n)
 """
@@ -26,6 +26,7 @@ def batch_norm_forward(
     momentum: float,
     eps: float,
     activation: str | None,
+    around: Array | None,
     y: Array,
     saved: Array,
 ) -> None:
@@ -40,6 +41,8 @@ def batch_norm_forward(
     saved[1] = 1 / np.sqrt(var + x.dtype.type(eps))
     normalised = (x - saved[0].reshape(per_channel)) * saved[1].reshape(per_channel)
     y[...] = normalised * weight.reshape(per_channel) + bias.reshape(per_channel)
+    if around is not None:
+        y += around
     if activation is not None:
         getattr(activations, f"{activation}_forward")(y, y)
 

@@ -90,7 +90,7 @@ def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int 
         case "batch_norm_forward":
             running = {"running_mean": real(4), "running_var": real(4) + dtype(1.5)}
             given = {"x": real(*input_), "weight": real(4), "bias": real(4), **running, "training": True}
-            return {**given, "activation": "relu"}
+            return {**given, "activation": "relu", "around": real(*input_)}
         case "batch_norm_backward":
             given = {"grad_output": real(*input_), "x": real(*input_), "weight": real(4), "saved": real(2, 4)}
             return {**given, "activation": "relu", "y": real(*input_)}

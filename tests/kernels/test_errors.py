@@ -22,6 +22,7 @@ OPTIONAL = {
     ("linear_forward", "bias"),
     ("linear_backward", "grad_bias"),
     ("linear_backward", "y"),
+    ("batch_norm_forward", "around"),
     ("batch_norm_backward", "y"),
     ("residual_backward", "x"),
 }

@@ -55,6 +55,15 @@ def test_evaluation_uses_the_running_arrays_and_leaves_them() -> None:
     assert_array_equal(running_var, [4])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_what_goes_around_is_added_before_the_activation(training: bool) -> None:
+    # Both ways xh is -1, 1, so y is 8, 12 before the sum.
+    x, around, running = f(1, 3).reshape(2, 1), f(-9, 0.5).reshape(2, 1), (f(2), f(1))
+    options = {"training": training, "eps": 0.0, "activation": "relu", "around": around}
+    y, _ = kernels.batch_norm_forward(x, f(2), f(10), *running, **options)
+    assert_array_equal(y, [[0], [12.5]])
+
+
 def test_evaluation_takes_running_arrays_that_cannot_be_written() -> None:
     # Weights mapped from a file are such arrays.
     running = f(0, 3)

@@ -137,10 +137,31 @@ def test_the_numbers_of_batch_normalisation_stay(activation: type[cnn.Layer], dt
     check_same_numbers(model, uniform(0, 17, 2, 9, 9, dtype=dtype), uniform(1, 17, 2, dtype=dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [cnn.ReLU, cnn.Tanh])
+def test_the_numbers_of_sums_with_what_goes_around_stay(activation: type[cnn.Layer], dtype: type) -> None:
+    shortcut = cnn.Sequential(cnn.Conv2d(3, 4, 1, 2, bias=False), cnn.Dropout(0.25), cnn.BatchNorm2d(4))
+    model = cnn.Sequential(
+        cnn.Conv2d(2, 3, 3, padding=1),
+        cnn.Residual(cnn.Dropout(0.25), cnn.Conv2d(3, 3, 3, padding=1), cnn.BatchNorm2d(3)), activation(),
+        cnn.Residual(cnn.Conv2d(3, 4, 3, 2, 1), cnn.BatchNorm2d(4), shortcut=shortcut), activation(),
+        cnn.Residual(cnn.BatchNorm2d(4)), cnn.Flatten(), cnn.Linear(100, 2),
+    )  # fmt: skip
+    model = model.double() if dtype is np.float64 else model
+    check_same_numbers(model, uniform(0, 17, 2, 9, 9, dtype=dtype), uniform(1, 17, 2, dtype=dtype))
+    model.eval()
+    x = uniform(2, 17, 2, 9, 9, dtype=dtype)
+    by_hand = x
+    for layer in model:
+        by_hand = layer(by_hand)
+    np.testing.assert_array_equal(model(x), by_hand)
+
+
 def check_same_numbers(model: cnn.Sequential, x: Any, g: Any) -> None:
     """Of the layers one after the other, and joined."""
     found = []
     for computed in (model, join(model)):
+        cnn.manual_seed(3)
         for p in model.parameters():
             p.grad[...] = np.nan
         found.append([computed(x), computed.backward(g), *(p.grad.copy() for p in model.parameters())])
