@@ -11,7 +11,7 @@ train: $(VENV)/plots.installed
 	$(BIN)/cnn train $(ARGS)
 
 test: $(VENV)/test.installed $(WITH:%=$(VENV)/%.installed)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # The three runs of the CUDA backend that need no GPU. They install CUDA's Python packages: give them a VENV of their own.
 # Each test runs on one core, so two run at a time (-n).

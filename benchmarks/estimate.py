@@ -69,10 +69,10 @@ def lower_bound(case: Case, purpose: str, gpu: Gpu) -> float:
     return max(flops(case) / gpu.flops, compulsory_bytes(case, purpose) / gpu.bytes)
 
 
-def check() -> None:
+def check(what: str = "estimates") -> None:
     """Raises `BenchmarkError` where not even code can be generated."""
     if find_spec("numba_cuda") is None:
-        raise BenchmarkError("estimates are of compiled CUDA kernels: pip install 'numba-cnn[cu13]' (no GPU is needed)")
+        raise BenchmarkError(f"{what} are of compiled CUDA kernels: pip install 'numba-cnn[cu13]' (no GPU is needed)")
 
 
 def is_emulated() -> bool:

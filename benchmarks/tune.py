@@ -58,7 +58,7 @@ class Tiled(OursCUDA):
 
 def check(model: bool, path: str | None) -> Path:
     """Where the table goes. Raises `BenchmarkError` where nothing can be tuned, or the table there is damaged."""
-    estimate.check()
+    estimate.check("tiles")
     if not model and (reason := gpu.missing()) is not None:
         raise BenchmarkError(f"tune needs an NVIDIA GPU: {reason}; --model estimates without one")
     if model and not estimate.is_emulated():

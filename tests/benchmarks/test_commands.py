@@ -173,7 +173,8 @@ def test_estimate_cannot_be_mistaken_for_a_measurement(capsys: Capture, tmp_path
 
 @pytest.mark.skipif(find_spec("numba_cuda") is not None, reason="numba-cuda is installed")
 def test_estimate_without_numba_cuda(capsys: Capture) -> None:
-    assert "estimates are of compiled CUDA kernels: pip install" in errors(["estimate", "lenet5"], capsys)
+    for command, what in ((["estimate"], "estimates"), (["tune", "--model"], "tiles")):
+        assert f"{what} are of compiled CUDA kernels: pip install" in errors([*command, "lenet5"], capsys)
 
 
 @pytest.mark.skipif(gpu.missing() is None, reason="there is a GPU")
