@@ -5,7 +5,8 @@
 
 A row e is one channel of the source under one tap. For stride 1 and targets whose rows are not shorter than a vector,
 computed where they lie; the source is copied into planes with room around them, or read where it lies if it needs none.
-A row's last vector overlaps the one before it.
+A row's last vector overlaps the one before it: in the kernel gradient it meets gradients of 0 there, which make a NaN
+of an infinite pixel.
 """
 
 from __future__ import annotations

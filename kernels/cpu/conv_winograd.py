@@ -19,6 +19,7 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
+from cnn.kernels.cpu.conv_plan import up
 from cnn.kernels.cpu.conv_winograd_loops import (
     add_tiles,
     multiply,
@@ -27,7 +28,7 @@ from cnn.kernels.cpu.conv_winograd_loops import (
     transform_targets,
     transform_weights,
 )
-from cnn.kernels.cpu.conv_winograd_plan import PARTS, POINTS, TAPS, Winograd
+from cnn.kernels.cpu.conv_winograd_plan import PARTS, POINTS, ROWS, TAPS, Winograd
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, target_transform
 from cnn.kernels.cpu.layout import NONE, ONE
 from cnn.kernels.cpu.signals import begin
@@ -78,7 +79,8 @@ def kernel_gradient(
     batch = geometry.batch
     units = -(-batch // plan.images)
     parts = min(units, PARTS)
-    s_step = odd_lines(target.width * source.width)
+    # The last rows of a tile of sums may be no filters': there is room for them, and for what is read for them.
+    s_step = odd_lines(up(target.width, ROWS) * source.width)
     sums = scratch("sums", parts * POINTS * s_step)
     bias_sums = scratch("bias sums", parts * target.width)
     v_step, g_step = odd_lines(plan.padded * source.width), odd_lines(plan.padded * target.width)
@@ -90,7 +92,7 @@ def kernel_gradient(
             *(source.layout, source.tiles, scratch("source", plan.images * source.image)),
             *(target.layout, target.tiles, scratch("target", plan.images * target.image)),
             *(scratch("transformed source", POINTS * v_step), v_step),
-            *(scratch("transformed target", POINTS * g_step), g_step),
+            *(scratch("transformed target", POINTS * g_step + ROWS), g_step),
             *(sums, s_step, bias_sums),
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.cpu.conv_plan import up
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH
 from cnn.kernels.cpu.layout import padded_positions
 from cnn.kernels.cpu.simd import LANES, REGISTERS
@@ -99,7 +100,7 @@ class Winograd:
 
     @property
     def padded(self) -> int:
-        return _up(self.chunk, max(ROWS, ROWS_OF_ONE))
+        return up(self.chunk, max(ROWS, ROWS_OF_ONE))
 
 
 def serves(geometry: ConvGeometry) -> bool:
@@ -143,12 +144,8 @@ def _plan(
     return Winograd(
         images=images,
         tiles=tiles,
-        chunk=min(_up(-(-images * tiles // chunks), ROWS), images * tiles),
+        chunk=min(up(-(-images * tiles // chunks), ROWS), images * tiles),
         source=Blocked.of(sources, source, [before for before, _ in padding], extent, corners, images),
         target=Blocked.of(targets, target, (0, 0), whole, corners, images),
         order=order,
     )
-
-
-def _up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
