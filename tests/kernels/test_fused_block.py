@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from test_conv_ways import forced
 
 from cnn import kernels
+from cnn.kernels.cpu import conv_channels, conv_images
 from cnn.kernels.threads import set_num_threads
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +50,18 @@ def both_ways(shape: tuple[int, ...], filters: int, size: int, padding: int, win
 @pytest.mark.parametrize("case", SHAPES, ids=str)
 def test_is_the_reference(case: tuple[tuple[int, ...], int, int, int], window: Any) -> None:
     fused = both_ways(*case, window)
+    with kernels.backend("reference"):
+        expected = both_ways(*case, window)
+    for ours, wanted in zip(fused, expected, strict=True):
+        assert_array_equal(ours, wanted, strict=True)
+
+
+@pytest.mark.parametrize("way", [conv_images, conv_channels], ids=["images", "channels"])
+@pytest.mark.parametrize("window", [2, (3, 2)])
+@pytest.mark.parametrize("case", SHAPES[:4], ids=str)
+def test_pooled_ends_of_every_way(case: tuple[tuple[int, ...], int, int, int], window: Any, way: ModuleType) -> None:
+    with forced(way):
+        fused = both_ways(*case, window)
     with kernels.backend("reference"):
         expected = both_ways(*case, window)
     for ours, wanted in zip(fused, expected, strict=True):
