@@ -1,8 +1,8 @@
 """`python -m benchmarks.memory NETWORK BATCH TRAINER`: bytes that training needs at its peak, in a process of its own.
 
 On a CPU: the most memory that was resident during steps, less what was resident before the network was built. Another
-network like it has made a step by then, of few images but enough that large batches take the same ways: neither ours nor
-PyTorch's code counts that has to be loaded once. On a GPU: what the memory pool held at its peak.
+network like it has made a step by then, of few images but enough that large batches take the same ways: code that is
+loaded once, ours or PyTorch's, does not count. On a GPU: what the memory pool held at its peak.
 """
 
 from __future__ import annotations
