@@ -84,7 +84,7 @@ class Plane(NamedTuple):
     positions: Array  # of each pixel; filled up to whole vectors with the spare one
 
     @staticmethod
-    def of(channels: int, sizes: tuple[int, int], before: tuple[int, int], extent: tuple[int, int]) -> Plane:
+    def of(channels: int, sizes: tuple[int, ...], before: tuple[int, int], extent: tuple[int, int]) -> Plane:
         h, w = np.indices(sizes).reshape(2, -1)
         spare = extent[0] * extent[1] * LANES
         positions = ((h + before[0]) * extent[1] + w + before[1]) * LANES

@@ -35,7 +35,8 @@ class Rows:
 
     @staticmethod
     def of(channels: int, sizes: Any, before: tuple[int, int], extent: tuple[int, int]) -> Rows:
-        return Rows(channels, *sizes, before, extent[1], odd_lines(extent[0] * extent[1]))
+        height, width = sizes
+        return Rows(channels, height, width, before, extent[1], odd_lines(extent[0] * extent[1]))
 
     @property
     def pixels(self) -> int:
