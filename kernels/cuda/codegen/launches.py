@@ -74,7 +74,7 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
     cost = loss.plan_softmax_cross_entropy(images, suite.classes, LABELS, False)
     layers = _joined(suite.layers)
     first = layers[0].layer
-    there = [work for joined in layers for work in _forward(joined, images)]
+    there = [work for joined in _in_order(layers) for work in _forward(joined, images)]
     taken = _derivatives(layers)
     back = [
         work
@@ -98,7 +98,7 @@ def training_step(suite: Suite, images: int | None = None) -> list[Work]:
 def evaluation(suite: Suite, images: int) -> list[Work]:
     """The outputs for so many images, in order."""
     layers = [replace(joined, dropout=None) for joined in _joined(suite.layers) if joined.layer.operation != "dropout"]
-    return [work for joined in layers for work in _evaluated(joined, images)]
+    return [work for joined in _in_order(layers) for work in _evaluated(joined, images)]
 
 
 def convolutions(suite: Suite) -> Iterator[tuple[Joined, str | None, str | None]]:
@@ -163,6 +163,18 @@ def _derivatives(layers: list[Joined]) -> dict[str, tuple[str | None, str | None
         elif following.layer.operation in (("conv", "linear") if one.dropout is None else ("linear",)):
             before[next_name], own[name] = own[name], None
     return {name: (own[name], before[name]) for name in own}
+
+
+def _in_order(layers: list[Joined]) -> Iterator[Joined]:
+    """The layers as they are computed: the normalisation that adds what goes around a body comes after that."""
+    for _, block in groupby(layers, key=lambda joined: joined.layer.name.partition(".")[0]):
+        parts = list(block)
+        if parts[-1].layer.operation == "add":
+            body = [part for part in parts if "body" in part.layer.name]
+            if body[-1].layer.operation == "batch_norm" and body[-1].activation is None:
+                parts.remove(body[-1])
+                parts.insert(-1, body[-1])
+        yield from parts
 
 
 def _reversed(layers: list[Joined], taken: dict[str, tuple[str | None, str | None]]) -> Iterator[Joined]:
