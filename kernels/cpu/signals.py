@@ -30,10 +30,11 @@ ASLEEP, READY, ARMED, RUNNING = range(4)
 # Words lie two cache lines apart: CPUs fetch pairs.
 APART = 16
 
-# A worker that finds nothing to do lets others have the core after so many looks (about 2 us) ...
-LOOKS = 2**6
-# ... and goes to sleep after so many rounds of them, about 0.2 ms: longer than most gaps within a training step.
-ROUNDS = 2**7
+# Who waits lets others have the core after so many looks, about 60 us: longer than most gaps within a training step. A
+# core that is given away is gone for some milliseconds, if any other program wants it.
+LOOKS = 2**11
+# A worker that finds nothing to do goes to sleep after so many rounds of them, about 0.2 ms.
+ROUNDS = 2**2
 
 NOBODY = np.zeros(0, np.int64)
 
