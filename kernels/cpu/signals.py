@@ -51,7 +51,7 @@ def begin(signals):
 def await_job(signals, i):
     """The worker is ready; True when it is to begin, False when it has fallen asleep."""
     _store(signals, i, READY)
-    for look in range(LOOKS * ROUNDS):
+    for look in range(1, LOOKS * ROUNDS + 1):
         if _load(signals, i) == RUNNING:
             return True
         _pause()
