@@ -15,12 +15,10 @@ from pathlib import Path
 from subprocess import run
 
 from benchmarks.networks import Network
+from benchmarks.shapes import QUICK_IMAGES
 from benchmarks.trainers import TRAINERS, Trainer
 
 STEPS = 3
-
-# Images of a batch that fills a vector of the CPU's lanes, and then one more.
-FEW = 17
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -45,7 +43,7 @@ def main(name: str, batch: int, trainer_name: str) -> None:
     trainer = next(trainer for trainer in TRAINERS if trainer.name == trainer_name)
     x, labels = batch_of(network, batch)
     warm_up = trainer.start(network.build(), RATE)
-    warm_up.step(warm_up.move(x[:FEW]), warm_up.move(labels[:FEW]))
+    warm_up.step(warm_up.move(x[:QUICK_IMAGES]), warm_up.move(labels[:QUICK_IMAGES]))
     before = _resident("VmRSS")
     training = trainer.start(network.build(), RATE)
     there = training.move(x), training.move(labels)

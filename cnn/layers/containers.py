@@ -89,12 +89,15 @@ class Residual(Layer):
 
     def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
         """As `forward`, with an activation behind the sum."""
+        y = self._sum(x, activation)
+        self._remember(x, None if activation is None else y)
+        return y
+
+    def _sum(self, x: Array, activation: str | None) -> Array:
         body = self.body.forward(x)
         around = x if self.shortcut is None else self.shortcut.forward(x)
         self._check_sum(body.shape, around.shape)
-        y = kernels.residual_forward(body, around, activation=activation)
-        self._remember(x, None if activation is None else y)
-        return y
+        return kernels.residual_forward(body, around, activation=activation)
 
     def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
         return self.backward_joined(grad_output, needs_input_gradient=needs_input_gradient)

@@ -42,18 +42,17 @@ class JoinedResidual(Residual):
         super().__init__(*joined(residual.body), shortcut=shortcut)
         self._original = (residual,)  # in a tuple since it is no part of this one
 
-    def forward_joined(self, x: Array, *, activation: str | None = None) -> Array:
+    def _sum(self, x: Array, activation: str | None) -> Array:
         last = self.body[-1] if len(self.body) else None
-        if not (isinstance(last, Joined) and last.adds()):
-            return super().forward_joined(x, activation=activation)
+        norm = last.layer if isinstance(last, Joined) and last.activation is None and last.dropout is None else None
+        if not isinstance(norm, BatchNorm1d | BatchNorm2d):
+            return super()._sum(x, activation)
         body = x
         for layer in self.body.layers[:-1]:
             body = layer.forward(body)
         around = x if self.shortcut is None else self.shortcut.forward(x)
-        self._check_sum(last.output_shape(body.shape), around.shape)
-        y = last.forward(body, around=around, activation=activation)
-        self._remember(x, None if activation is None else y)
-        return y
+        self._check_sum(norm.output_shape(body.shape), around.shape)
+        return norm.forward_joined(body, activation=activation, around=around)
 
     def _remember(self, *values: Any) -> None:
         if self._original[0].training:
@@ -114,15 +113,7 @@ class Joined(Layer):
         if before.activation is not None and isinstance(self.layer, TAKING if before.dropout is None else Linear):
             self.before, before.hands_over = (before,), True
 
-    def adds(self) -> bool:
-        """Whether `forward` takes a sum along."""
-        return isinstance(self.layer, BatchNorm1d | BatchNorm2d) and self.activation is None and self.dropout is None
-
-    def forward(self, x: Array, *, around: Array | None = None, activation: str | None = None) -> Array:
-        """around, activation: as in `BatchNorm2d.forward_joined`, of a group that `adds`."""
-        if around is not None:
-            assert isinstance(self.layer, BatchNorm1d | BatchNorm2d)
-            return self.layer.forward_joined(x, activation=activation, around=around)
+    def forward(self, x: Array) -> Array:
         self.drawn = None
         if self.dropout is not None and self.dropout.training:
             self.drawn = self.dropout.p, *random.next_call(x)

@@ -151,7 +151,7 @@ def _correlating(
     if conv_winograd_plan.serves(geometry):
         return conv_winograd
     waste = inf if pool else conv_pixels_plan.waste(geometry, targets, size)
-    return _cheapest(geometry, sources, targets, prod(size), waste, CHANNELS)
+    return _cheapest(geometry, sources, targets, prod(size), waste, gradient=False)
 
 
 @lru_cache(maxsize=1024)
@@ -160,28 +160,29 @@ def _kernel_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chos
         plan = conv_winograd_plan.forward_plan(geometry)
         return conv_winograd, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
     waste = inf if pool else conv_pixels_plan.gradient_waste(geometry)
-    way = _cheapest(geometry, geometry.channels, geometry.filters, prod(geometry.output), waste, GRADIENT_CHANNELS, FAR)
+    way = _cheapest(geometry, geometry.channels, geometry.filters, prod(geometry.output), waste, gradient=True)
     plan = PLANS[way].kernel_gradient_plan(geometry)
     return way, plan, windows_of(plan.source, None), windows_of(plan.grad, pool)
 
 
 def _cheapest(
-    geometry: ConvGeometry, sources: int, targets: int, size: int, waste: float, channels: float, far: float = 1
+    geometry: ConvGeometry, sources: int, targets: int, size: int, waste: float, *, gradient: bool
 ) -> ModuleType:
     """The way from `sources` to `targets` channels of `size` pixels that costs least, counted in multiplications.
 
-    waste: pixels that are computed for each one, where pixels are in lanes; infinity where they cannot be. channels:
-    what a product costs with channels in lanes. far: what it costs with images in lanes, and many overlays.
+    waste: pixels that are computed for each one, where pixels are in lanes; infinity where they cannot be. gradient:
+    whether it is the kernel's.
     """
     if geometry.groups > 1:
         return conv_images
     batch, pixels, overlays = geometry.batch, prod(geometry.input), prod(geometry.output)
     work = sources * overlays * prod(geometry.kernel)  # for each target of an image
     layout = LAYOUT * (geometry.channels * pixels + geometry.filters * overlays)
-    images = targets * work * (far if overlays > FAR_OVERLAYS else 1) + layout
+    images = targets * work * (FAR if gradient and overlays > FAR_OVERLAYS else 1) + layout
+    several = GRADIENT_CHANNELS if gradient else CHANNELS
     costs = {
         conv_images: _whole(batch) * images,
-        conv_channels: batch * _whole(targets) * (work * (channels if targets > LANES else ONE_VECTOR) + LAYOUT * size),
+        conv_channels: batch * _whole(targets) * (work * (several if targets > LANES else ONE_VECTOR) + LAYOUT * size),
         conv_pixels: batch * targets * work * waste,
     }
     return min(costs, key=lambda way: costs[way])

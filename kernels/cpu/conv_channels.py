@@ -162,9 +162,9 @@ def _add_parts(rows: int, columns: int, lanes: int) -> Any:
         bias_sums,
     ):
         begin(words)
-        source[:] = 0
-        clear_gaps(g, (g_channels + lanes - 1) // lanes, grad, grad_plane)
         filters = (g_channels + lanes - 1) // lanes * lanes
+        source[:] = 0
+        clear_gaps(g, filters // lanes, grad, grad_plane)
         size = offsets.size * filters
         for part in range(first_part, last_part):
             sums = all_sums[part * size : (part + 1) * size]

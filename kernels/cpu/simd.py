@@ -100,9 +100,7 @@ def add_outer(_typing: Any, tile: Any, a: Any, i: Any, step: Any, b: Any, j: Any
         right = pointer(context, builder, signature, args, 4)
         rights = [load(builder, moved(builder, right, c, args[6]), tile.lanes) for c in range(tile.columns)]
         lefts = [splat(builder, builder.load(moved(builder, left, r, args[3])), tile.lanes) for r in range(tile.rows)]
-        sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(args[0], k)) for k, r, c in tile.cells]
-        keep_rolled(builder)
-        return pack(context, builder, tile, sums)
+        return _plus_products(context, builder, tile, args[0], lefts, rights)
 
     return tile(tile, a, types.int64, types.int64, b, types.int64, types.int64), codegen
 
@@ -118,9 +116,7 @@ def add_gathered(_typing: Any, tile: Any, a: Any, i: Any, at: Any, k: Any, b: An
             splat(builder, builder.load(builder.gep(left, [builder.load(moved(builder, offsets, r))])), tile.lanes)
             for r in range(tile.rows)
         ]
-        sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(args[0], k)) for k, r, c in tile.cells]
-        keep_rolled(builder)
-        return pack(context, builder, tile, sums)
+        return _plus_products(context, builder, tile, args[0], lefts, rights)
 
     return tile(tile, a, types.int64, at, types.int64, b, types.int64, types.int64), codegen
 
@@ -161,9 +157,7 @@ def add_products(_typing: Any, tile: Any, left: Any, b: Any, j: Any, at: Any, k:
             load(builder, builder.gep(right, [builder.load(moved(builder, offsets, c))]), tile.lanes)
             for c in range(tile.columns)
         ]
-        sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(args[0], k)) for k, r, c in tile.cells]
-        keep_rolled(builder)
-        return pack(context, builder, tile, sums)
+        return _plus_products(context, builder, tile, args[0], lefts, rights)
 
     return tile(tile, left, b, types.int64, at, types.int64), codegen
 
@@ -195,3 +189,10 @@ def store_sums(_typing: Any, tile: Any, y: Any, i: Any, down: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(tile, y, types.int64, types.int64), codegen
+
+
+def _plus_products(context: Any, builder: Any, tile: Any, total: Any, lefts: list[Any], rights: list[Any]) -> Any:
+    """total[r, c] + lefts[r] * rights[c]: what the loops around register tiles do."""
+    sums = [multiply_add(builder, lefts[r], rights[c], builder.extract_value(total, k)) for k, r, c in tile.cells]
+    keep_rolled(builder)
+    return pack(context, builder, tile, sums)

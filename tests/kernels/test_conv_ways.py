@@ -32,7 +32,7 @@ Array = np.ndarray[Any, Any]
 def forced(way: ModuleType) -> Iterator[None]:
     """Convolutions in this way instead of the cheapest."""
     chosen = conv._cheapest
-    conv._cheapest = lambda *_: way  # type: ignore[assignment]
+    conv._cheapest = lambda *_, **__: way  # type: ignore[assignment]
     forget_choices()
     try:
         yield

@@ -165,9 +165,14 @@ def _derivatives(layers: list[Joined]) -> dict[str, tuple[str | None, str | None
     return {name: (own[name], before[name]) for name in own}
 
 
+def _place(joined: Joined) -> str:
+    """In the network: the same for all layers of a block."""
+    return joined.layer.name.partition(".")[0]
+
+
 def _in_order(layers: list[Joined]) -> Iterator[Joined]:
     """The layers as they are computed: the normalisation that adds what goes around a body comes after that."""
-    for _, block in groupby(layers, key=lambda joined: joined.layer.name.partition(".")[0]):
+    for _, block in groupby(layers, key=_place):
         parts = list(block)
         if parts[-1].layer.operation == "add":
             body = [part for part in parts if "body" in part.layer.name]
@@ -179,7 +184,7 @@ def _in_order(layers: list[Joined]) -> Iterator[Joined]:
 
 def _reversed(layers: list[Joined], taken: dict[str, tuple[str | None, str | None]]) -> Iterator[Joined]:
     """The layers as the way back goes: of a residual layer its own activation, body, shortcut, and then the sum."""
-    for _, block in groupby(reversed(layers), key=lambda joined: joined.layer.name.partition(".")[0]):
+    for _, block in groupby(reversed(layers), key=_place):
         parts = sorted(block, key=lambda joined: ("body" not in joined.layer.name, "shortcut" not in joined.layer.name))
         *others, last = parts
         if last.layer.operation == "add":
