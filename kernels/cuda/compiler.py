@@ -18,7 +18,7 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,14 @@ class Kernel:
     shared_bytes: int = 0
     min_blocks: int = 1
     body: Any = None
+
+    @cached_property
+    def takes(self) -> tuple[tuple[bool, np.dtype[Any]], ...]:
+        """Of each parameter: whether it is an address, and the dtype of what lies there, or of the number."""
+        return tuple(
+            (True, np.dtype(each.dtype.name)) if isinstance(each, types.CPointer) else (False, np.dtype(each.name))
+            for each in self.parameters
+        )
 
     @property
     def signature(self) -> Any:
@@ -172,7 +180,8 @@ def _link(name: str, ir: bytes, sm: int, *options: str) -> tuple[bytes, str]:
     """Machine code (PTX with the option -ptx) of LTO-IR, and the assembler's report."""
     from cuda.bindings import nvjitlink
 
-    arguments = [f"-arch=sm_{sm}", "-lto", "-O3", "-verbose", *options]
+    # Beside a driver nvJitLink keeps results of its own, and what it takes from there comes without a report.
+    arguments = [f"-arch=sm_{sm}", "-lto", "-O3", "-verbose", "-no-cache", *options]
     handle = nvjitlink.create(len(arguments), arguments)
     try:
         nvjitlink.add_data(handle, nvjitlink.InputType.LTOIR, ir, len(ir), name)

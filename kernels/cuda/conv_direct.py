@@ -117,7 +117,7 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
     APART = 1 if WALKS else TAPS_RIGHT
     # A row is read by pairs of its columns, each at a multiple of 8 bytes; or of windows, which lie on such pairs.
     PAIRED, ODD_W = WALKS and W % 2 == 0, LOW_W % 2
-    PAIRS = (ODD_W + ROW + 1) // 2
+    PAIRS = max((ODD_W + ROW + 1) // 2, 1)  # a phase without a tap reads none
     derive, write = derivative(phase.derivative), square_writer(phase)
 
     @device

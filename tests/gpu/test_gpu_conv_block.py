@@ -54,6 +54,11 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "other windows": ((2, 3, 9, 9), (7, 3, 3, 3), {"window": (3, 2)}),
     "one dimension": ((3, 10, 29), (7, 10, 4), {"padding": 3, "stride": 2}),
     "no window": ((3, 10, 9, 9), (7, 10, 4, 4), {"window": None, "padding": 1}),
+    "inputs that no overlay meets": (
+        (2, 1, 3, 7),
+        (2, 1, 1, 2),
+        {"stride": (2, 4), "padding": ((0, 0), (3, 2)), "dilation": (2, 3), "mode": "convolution"},
+    ),
 }
 
 
