@@ -1,17 +1,19 @@
 """The GPU: whether there is one, its clock, its limits. All of CuPy that is called for timing is called here.
 
 A run is measured between two CUDA events. Before the first event the GPU is given memory to fill, more than twice its
-L2 cache: that makes the cache cold, and keeps the GPU busy while the host is still launching, so that what lies between
-the events is the GPU's work and not the host's. For a warm cache, an uncounted run comes in between.
+L2 cache, which makes the cache cold, and as often as keeps the GPU busy until the host has launched what follows: what
+lies between the events is the GPU's work and not the host's. For a warm cache, an uncounted run comes in between.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,9 @@ COLD, WARM = "cold L2", "warm L2"
 EMULATED = "EMULATED"  # how the name of a device begins that is none
 
 LEAST_RUNS, MOST_RUNS = 2, 200  # of a turn
+
+# For how long the GPU is kept busy: the host makes a call twice, and some are slower than those that were timed.
+HOST_CALLS, TIMED_CALLS = 4, 5
 
 # What nvidia-smi is asked for, before and after.
 STATE = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "clocks_throttle_reasons.active")
@@ -77,12 +82,13 @@ def finished(call: Call) -> Call:
 def alternate(calls: Mapping[str, tuple[Call, float]], seconds: float) -> dict[str, dict[str, Statistics]]:
     """As `clock.alternate`, for the two states of the cache: name -> state -> statistics."""
     spill = _spill()
+    fills = {name: _fills(call, spill) for name, (call, _) in calls.items()}
     per_turn = {name: _runs(call, seconds) for name, (call, _) in calls.items()}
     times: dict[str, dict[str, list[float]]] = {name: {COLD: [], WARM: []} for name in calls}
     for _ in range(ROUNDS):
         for name, (call, _) in calls.items():
             for condition, found in times[name].items():
-                found += _turn(call, spill, per_turn[name], condition == WARM)
+                found += _turn(call, spill, fills[name], per_turn[name], condition == WARM)
     return {
         name: {condition: Statistics.of(found, calls[name][1]) for condition, found in both.items()}
         for name, both in times.items()
@@ -123,13 +129,36 @@ def _runs(call: Call, seconds: float) -> int:
     return int(np.clip(seconds / 2 / ROUNDS / max(once, 1e-9), LEAST_RUNS, MOST_RUNS))
 
 
-def _turn(call: Call, spill: Callable[[], Any], runs: int, warm: bool) -> list[float]:
+def _fills(call: Call, spill: Call) -> int:
+    """How often memory is filled before a run."""
+    if emulated():
+        return 1
+    busy = min(_between_events(spill, TIMED_CALLS, spill))
+    issued = []
+    for _ in range(TIMED_CALLS):
+        finished(lambda: None)()
+        start = perf_counter()
+        call()
+        issued.append(perf_counter() - start)
+    return math.ceil(HOST_CALLS * float(np.median(issued)) / busy)
+
+
+def _turn(call: Call, spill: Call, fills: int, runs: int, warm: bool) -> list[float]:
+    def before() -> None:
+        for _ in range(fills):
+            spill()
+        if warm:
+            call()
+
+    return _between_events(call, runs, before)
+
+
+def _between_events(call: Call, runs: int, before: Call) -> list[float]:
+    """Seconds on the GPU of each run, before which something else comes."""
     event = import_module("cupy").cuda.Event
     pairs = [(event(), event()) for _ in range(runs)]
     for start, end in pairs:
-        spill()
-        if warm:
-            call()
+        before()
         start.record()
         call()
         end.record()

@@ -174,6 +174,70 @@ class _TorchTraining(Training):
         return np.asarray(array.detach().cpu().numpy())
 
 
+class TorchGraph(Torch):
+    """PyTorch without its cost of launching: a step is recorded once and replayed, which its users do by hand."""
+
+    def __init__(self, provider: PyTorch) -> None:
+        super().__init__(provider)
+        self.name, self.about = f"{self.name}-graph", f"{self.about}, the step as one CUDA graph"
+
+    def start(self, model: cnn.Sequential, lr: float) -> Training:
+        return _TorchGraphTraining(model, self._provider, lr)
+
+
+class _TorchGraphTraining(_TorchTraining):
+    """After "Whole-network capture" in PyTorch's notes on CUDA semantics. Batches are copied to where the graph reads;
+    so is the rate.
+    """
+
+    def __init__(self, model: cnn.Sequential, provider: PyTorch, lr: float) -> None:
+        super().__init__(model, provider, lr)
+        self._rate = self._torch.tensor(lr, device=provider.device)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate
+        self._batch: tuple[Any, Any] | None = None
+
+    def step(self, x: Any, labels: Any) -> Any:
+        if self._batch is None or self._batch[0].shape != x.shape:
+            self._record(x, labels)
+        for kept, given in zip(self._batch or (), (x, labels), strict=True):
+            kept.copy_(given)
+        self._graph.replay()
+        return self._recorded
+
+    def set_rate(self, lr: float) -> None:
+        self._rate.fill_(lr)
+
+    def _record(self, x: Any, labels: Any) -> None:
+        """The steps that lead up to a recording are undone."""
+        torch, module = self._torch, self._module
+        self._batch = x.clone(), labels.clone()
+        before = {name: value.clone() for name, value in module.state_dict().items()}
+        velocities = [self._velocity(parameter).clone() for parameter in module.parameters()]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                super().step(*self._batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._recorded = self._loss(self._called(self._batch[0]), self._batch[1])
+            self._recorded.backward()
+            self._optimizer.step()
+        module.load_state_dict(before)
+        for parameter, velocity in zip(module.parameters(), velocities, strict=True):
+            self._velocity(parameter).copy_(velocity)
+
+    def _velocity(self, parameter: Any) -> Any:
+        """Of the momentum: zero before the first step, which is the same as none."""
+        state = self._optimizer.state[parameter]
+        if state.get("momentum_buffer") is None:
+            state["momentum_buffer"] = self._torch.zeros_like(parameter)
+        return state["momentum_buffer"]
+
+
 TRAINERS: tuple[Trainer, ...] = (
     Ours("cpu"),
     Torch(PyTorch("cpu")),
@@ -186,5 +250,8 @@ TRAINERS: tuple[Trainer, ...] = (
     Torch(PyTorch("cuda", channels_last=True)),
     Torch(PyTorch("cuda", tf32=True)),
     Torch(PyTorch("cuda", channels_last=True, tf32=True)),
+    TorchGraph(PyTorch("cuda")),
+    TorchGraph(PyTorch("cuda", channels_last=True)),
+    TorchGraph(PyTorch("cuda", channels_last=True, tf32=True)),
     Torch(PyTorch("cuda", compiled=True)),
 )
