@@ -22,17 +22,14 @@ from cnn.kernels.cuda import activation as activations
 from cnn.kernels.cuda import conv as convolutions
 from cnn.kernels.cuda import conv_direct, conv_forward, conv_gradient_plan, conv_kernel_gradient
 from cnn.kernels.cuda import pool as pooling
-from cnn.kernels.cuda.compiler import SIMULATED
 from cnn.kernels.cuda.conv_phase import check_sizes, forward_phase, input_gradient_phases
 from cnn.kernels.cuda.conv_windows import is_fused
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
 from cnn.kernels.cuda.side_by_side import side_by_side
 from cnn.kernels.cuda.tensor import served
+from cnn.kernels.cuda.tile_table import kept
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 from cnn.kernels.precision import FLOAT32
-
-# Of blocks in which warps divide the channels of a small layer: fewer take too long.
-LEAST_THREADS = 32 if SIMULATED else 128
 
 _composed = ConvBlock(convolutions, pooling, activations)
 
@@ -51,9 +48,7 @@ def conv_block_forward(
     if pool is not None and not is_fused(pool):
         _composed.forward(x, weight, bias, conv, activation, pool, precision, y, argmax)
         return
-    check_sizes("conv_block_forward", conv.x_shape, conv.y_shape, conv.weight_shape)
-    phase = forward_phase(conv, bias is not None, activation, pooled=pool is not None)
-    plan = conv_forward.plan(phase, conv.batch, precision=served(precision))
+    plan = _plan_forward(conv, bias is not None, activation, pool is not None, served(precision))
     others = {"bias": _aligned(bias), "places": argmax}
     run(conv_forward.calls(plan, conv.batch, aligned(x), aligned(weight), y, **others))
 
@@ -94,9 +89,8 @@ def conv_block_backward(
             zeroed,
         )
         return
-    check_sizes("conv_block_backward", conv.x_shape, conv.y_shape, conv.weight_shape)
     options = activation, pool, input_activation, deterministic
-    plan = plan_backward(conv, grad_bias is not None, *options, grad_x is not None, served(precision))
+    plan = _plan_backward(conv, grad_bias is not None, *options, grad_x is not None, served(precision))
     if plan.before is not None:
         gradient = empty(conv.y_shape, grad_output.dtype, like=grad_output)
         if pool is None:
@@ -113,6 +107,21 @@ def conv_block_backward(
         conv_kernel_gradient.clear(plan.kernel, grad_weight, grad_bias)
     arrays = x, grad_output, grad_weight, grad_bias
     run([*conv_kernel_gradient.calls(plan.kernel, conv.batch, *arrays, beside=beside, **read), *calls])
+
+
+@kept
+def _plan_forward(
+    conv: ConvGeometry, bias: bool, activation: str | None, pooled: bool, precision: str
+) -> conv_forward.Plan:
+    check_sizes("conv_block_forward", conv.x_shape, conv.y_shape, conv.weight_shape)
+    phase = forward_phase(conv, bias, activation, pooled=pooled)
+    return conv_forward.plan(phase, conv.batch, precision=precision)
+
+
+@kept
+def _plan_backward(conv: ConvGeometry, *options: Any) -> BackwardPlan:
+    check_sizes("conv_block_backward", conv.x_shape, conv.y_shape, conv.weight_shape)
+    return plan_backward(conv, *options)
 
 
 @dataclass(frozen=True)
@@ -157,14 +166,15 @@ def plan_backward(
         pooled, activation = False, None
         phases = [replace(phase, source_pooled=False, derivative=None) for phase in phases]
     phase = forward_phase(conv, bias, None, pooled=pooled, derivative=activation)
-    kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic, precision=precision)
+    small = bool(phases) and conv_direct.serves(phases[0]) and conv_direct.is_small(phases[0], conv.batch)
+    tile = conv_kernel_gradient.large_tile(phase) if small else None
+    small = tile is not None
+    kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic, tile, precision)
     if not phases:
         return BackwardPlan(before, kernel, (), together=False)
-    threads = kernel.gradient.block[0]
     first, *others = phases
-    small = conv_direct.serves(first) and conv_direct.is_small(first, conv.batch) and threads >= LEAST_THREADS
-    packs = not conv_direct.serves(first)
-    inputs = [conv_forward.plan(first, conv.batch, threads if small or packs else None, precision)]
+    beside = kernel.gradient.block[0] if small or not conv_direct.serves(first) else None
+    inputs = [conv_forward.plan(first, conv.batch, beside, precision)]
     inputs += [conv_forward.plan(phase, conv.batch, precision=precision) for phase in others]
     return BackwardPlan(before, kernel, tuple(inputs), together=small or inputs[0].pack is not None)
 

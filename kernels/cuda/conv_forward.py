@@ -14,7 +14,7 @@ from cnn.kernels.cuda import conv_direct, conv_pack, conv_product, conv_tensor, 
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
 from cnn.kernels.cuda.launch import Call, Launch, aligned, aligned_result, run
 from cnn.kernels.cuda.tensor import served
-from cnn.kernels.cuda.tile_table import Choice
+from cnn.kernels.cuda.tile_table import Choice, kept
 from cnn.kernels.geometry import ConvGeometry
 from cnn.kernels.precision import FLOAT32
 
@@ -46,12 +46,16 @@ def conv_forward(
     precision: str,
     out: Any,
 ) -> None:
-    check_sizes("conv_forward", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    phase = forward_phase(geometry, bias is not None, activation)
-    plan_ = plan(phase, geometry.batch, precision=served(precision))
+    plan_ = _plan(geometry, bias is not None, activation, served(precision))
     bias = None if bias is None else aligned(bias)
     with aligned_result(out) as y:
         run(calls(plan_, geometry.batch, aligned(x), aligned(weight), y, bias=bias))
+
+
+@kept
+def _plan(geometry: ConvGeometry, bias: bool, activation: str | None, precision: str) -> Plan:
+    check_sizes("conv_forward", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    return plan(forward_phase(geometry, bias, activation), geometry.batch, precision=precision)
 
 
 def plan(phase: ConvPhase, images: int, threads: int | None = None, precision: str = FLOAT32) -> Plan:

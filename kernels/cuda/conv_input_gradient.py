@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnn.kernels.cuda.conv_forward import calls, plan
+from cnn.kernels.cuda.conv_forward import Plan, calls, plan
 from cnn.kernels.cuda.conv_phase import check_sizes, input_gradient_phases
 from cnn.kernels.cuda.launch import aligned, aligned_result, run
 from cnn.kernels.cuda.tensor import served
+from cnn.kernels.cuda.tile_table import kept
 from cnn.kernels.geometry import ConvGeometry
 
 
 def conv_input_gradient(grad_output: Any, weight: Any, geometry: ConvGeometry, precision: str, out: Any) -> None:
-    check_sizes("conv_input_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    plans = _plans(geometry, served(precision))
     grad_output, weight = aligned(grad_output), aligned(weight)
-    images, precision = geometry.batch, served(precision)
     with aligned_result(out) as grad_x:
-        for phase in input_gradient_phases(geometry):
-            run(calls(plan(phase, images, precision=precision), images, grad_output, weight, grad_x))
+        for each in plans:
+            run(calls(each, geometry.batch, grad_output, weight, grad_x))
+
+
+@kept
+def _plans(geometry: ConvGeometry, precision: str) -> tuple[Plan, ...]:
+    """Of the phases."""
+    check_sizes("conv_input_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    return tuple(plan(phase, geometry.batch, precision=precision) for phase in input_gradient_phases(geometry))

@@ -25,15 +25,16 @@ from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, rows_of_worksp
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
 from cnn.kernels.cuda.side_by_side import side_by_side
 from cnn.kernels.cuda.tensor import served
-from cnn.kernels.cuda.tile_table import Choice, choose, layer_of
+from cnn.kernels.cuda.tile_table import Choice, choose, kept, layer_of
 from cnn.kernels.geometry import ConvGeometry
 from cnn.kernels.precision import FLOAT32
 
-# Blocks that give each of 132 multiprocessors four; more runs would only add atomics.
+# Blocks that give each of 132 multiprocessors four; more runs would only add atomics. On an H100, two or six took as
+# long for the layers of the built-in networks, or up to a tenth longer.
 FULL_GRID = 528
 
 # Overlays in a run, at least: the sums of a block must be worth the atomics that add them.
-SHORTEST_RUN = 64
+SHORTEST_RUN = 128
 
 
 def conv_kernel_gradient(
@@ -45,11 +46,15 @@ def conv_kernel_gradient(
     out: Any,
     grad_bias: Any = None,
 ) -> None:
-    check_sizes("conv_kernel_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    phase = forward_phase(geometry, grad_bias is not None, None)
-    plan_ = plan(phase, geometry.batch, deterministic, precision=served(precision))
+    plan_ = _plan(geometry, grad_bias is not None, deterministic, served(precision))
     clear(plan_, out, grad_bias)
     run(calls(plan_, geometry.batch, aligned(x), aligned(grad_output), out, grad_bias))
+
+
+@kept
+def _plan(geometry: ConvGeometry, bias: bool, deterministic: bool, precision: str) -> Plan:
+    check_sizes("conv_kernel_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
+    return plan(forward_phase(geometry, bias, None), geometry.batch, deterministic, precision=precision)
 
 
 def clear(plan_: Plan, grad_weight: Any, grad_bias: Any | None) -> None:
@@ -101,7 +106,7 @@ def plan(
     if _on_tensor_cores(phase, precision):
         return conv_tensor_gradient.plan(phase, images, precision, deterministic)
     tile = tile or choose_tile(phase, images)
-    tiles = phase.groups * -(-phase.targets // tile.rows) * -(-phase.sources * phase.taps // tile.columns)
+    tiles = _tiles_of(phase, tile)
     overlays = images * phase.pixels
     wanted = 2 if SIMULATED else max(FULL_GRID // tiles, 1)
     run = -(-max(-(-overlays // wanted), SHORTEST_RUN) // tile.depth) * tile.depth
@@ -123,30 +128,41 @@ def choose_tile(phase: ConvPhase, images: int) -> Tile:
     return choose(_tiles(phase, images))
 
 
+def large_tile(phase: ConvPhase) -> Tile | None:
+    """Of four warps or more, for a kernel that runs beside that of a small layer's input gradient, whose warps divide
+    the channels. None where most of it would be empty.
+    """
+    tile = Tile(16, 160, 16, 4) if phase.targets <= 16 else Tile(32, 64, 16, 4)
+    if SIMULATED:
+        tile = Tile(16, 32, 8, 4)
+    return tile if 2 * phase.sources * phase.taps > tile.columns else None
+
+
 def tiles(phase: ConvPhase, images: int, precision: str = FLOAT32) -> Choice[Tile] | None:
     """Which there are for a phase; None on tensor cores, which have one."""
     return None if _on_tensor_cores(phase, precision) else _tiles(phase, images)
 
 
 def _tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
-    """The rule: what costs least for all rows x columns, where 4 x 4 sums a thread cost half as much again as 8 x 8.
-
-    Of equals the widest: the gradient of the targets is read once for each tile.
+    """The rule: as many rows as there are targets to fill them, and 8 x 8 sums a thread where there are overlays enough
+    for runs that these are worth: long ones where the tile is small.
     """
     if SIMULATED:
         possible = [Tile(16, 32, 8, 4)]
     elif phase.targets <= 16:
-        possible = [Tile(16, columns, 16, 4) for columns in (160, 128, 96, 64, 32)]
-    elif phase.targets <= 32:
-        possible = [Tile(32, 64, 16, 8), Tile(32, 32, 16, 4)]
+        possible = [Tile(16, 32, 32, 4), Tile(16, 64, 32, 4), Tile(16, 32, 16, 4)]
     else:
-        possible = [Tile(64, 96, 16, 8), Tile(64, 64, 16, 8)]
-    columns = phase.sources * phase.taps
+        wide, narrow, run = Tile(64, 64, 16, 8), Tile(64, 32, 16, 4), SHORTEST_RUN
+        if phase.targets <= 32:
+            wide, narrow, run = Tile(32, 64, 16, 8), Tile(32, 32, 32, 4), 4 * SHORTEST_RUN
+        enough = _tiles_of(phase, wide) * images * phase.pixels >= FULL_GRID * run
+        possible = [wide, narrow] if enough else [narrow, wide]
+    return Choice("conv_kernel_gradient", layer_of(phase, images), tuple(possible))
 
-    def cost(tile: Tile) -> int:
-        return -(-columns // tile.columns) * tile.columns * (2 if tile.side == 8 else 3)
 
-    return Choice("conv_kernel_gradient", layer_of(phase, images), tuple(sorted(possible, key=cost)))
+def _tiles_of(phase: ConvPhase, tile: Tile) -> int:
+    """Blocks for each run."""
+    return phase.groups * -(-phase.targets // tile.rows) * -(-phase.sources * phase.taps // tile.columns)
 
 
 def _on_tensor_cores(phase: ConvPhase, precision: str) -> bool:

@@ -1,14 +1,14 @@
 """The kernel gradient as a matrix product over overlays; the sums stand in `conv_kernel_gradient`.
 
-Rows are filters m, columns are weights of one filter (tap outside, channel inside), and the reduction runs over all
-overlays (n, p, q). A block owns rows x columns for one long run of overlays, a thread 8 x 8 (or 4 x 4) sums in
+Rows are filters m, columns are weights of one filter (see `conv_weights.weight_columns`), and the reduction runs over
+all overlays (n, p, q). A block owns rows x columns for one long run of overlays, a thread 8 x 8 (or 4 x 4) sums in
 registers. Each step brings `depth` overlays into shared memory, overlay by overlay, while the step before is
-multiplied. Blocks of the first columns sum the bias gradient from what they have in shared memory anyway.
+multiplied. In the end the sums go through shared memory, so that a warp adds neighbouring ones to the gradient. Blocks
+of the first columns sum the bias gradient from what they have in shared memory anyway.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,6 +16,7 @@ from cnn.kernels.cuda.compiler import ALIGNMENT, Kernel, cuda, device, float32, 
 from cnn.kernels.cuda.conv_gradient_rows import row_reader
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.conv_run_sums import run_writers
+from cnn.kernels.cuda.conv_weights import weight_columns
 from cnn.kernels.cuda.conv_windows import positions
 from cnn.kernels.cuda.intrinsics import held, store4
 from cnn.kernels.cuda.side_by_side import alone
@@ -51,7 +52,8 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
     # Four words more than a line needs: neighbouring overlays then lie in different banks.
     A_LINE, B_LINE = ROWS + 4, COLUMNS + 4
     B_START, HALF = DEPTH * A_LINE, DEPTH * (A_LINE + B_LINE)
-    BUFFER = 2 * HALF
+    SUM_LINE = COLUMNS + 4
+    BUFFER = max(2 * HALF, ROWS * SUM_LINE)
     LINES = THREADS // DEPTH * 4  # rows or columns, of `DEPTH` overlays each, that the block loads at a time
     COLUMN_QUADS = -(-COLUMNS // LINES)
     COLUMN_VALUES = COLUMN_QUADS * 4
@@ -59,7 +61,7 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
     SOURCES, TARGETS, GROUPS, ROW_TILES = phase.sources, phase.targets, phase.groups, -(-phase.targets // ROWS)
     TAPS_RIGHT = horizontal.taps
     WEIGHTS = SOURCES * phase.taps  # columns in all
-    TAP_RUN = _tap_run(SOURCES, COLUMNS, LINES)
+    TAP_RUN = 4 if SOURCES % 4 == 0 else 1  # values that a thread loads in a row and that have one tap
     PLACES = COLUMN_VALUES // TAP_RUN
     WHOLE_COLUMNS = WEIGHTS % COLUMNS == 0 and COLUMNS % LINES == 0
     ROW_TILES_OF_ALL, COLUMN_TILES = GROUPS * ROW_TILES, -(-WEIGHTS // COLUMNS)
@@ -73,6 +75,7 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
     DOWN, RIGHT = vertical.shift, horizontal.shift
     BIAS = phase.bias
     write, write_bias = run_writers(phase, ROWS, COLUMNS, deterministic)
+    _, channel_of, tap_of = weight_columns(phase)
     reader = row_reader(phase, ROWS, LINES)
     plane_of, read_rows, put_rows, ROW_VALUES = reader.plane, reader.read, reader.put, reader.values
     WINNERS, OUTPUTS = (ROW_VALUES if phase.pooled else 1), (ROW_VALUES if phase.derivative else 1)
@@ -108,10 +111,10 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
         plane = held(plane_of(uint32(group * uint32(TARGETS) + first_row + line)))
         for p in range(PLACES):
             e = uint32(first_column + line + uint32(p * TAP_RUN // 4 * LINES + p * TAP_RUN % 4))
-            tap = e // uint32(SOURCES)
+            tap = tap_of(e)
             down[p] = uint32(tap // uint32(TAPS_RIGHT) * uint32(DOWN))
             right[p] = uint32(tap % uint32(TAPS_RIGHT) * uint32(RIGHT))
-            offset[p] = uint32((group * uint32(SOURCES) + e % uint32(SOURCES)) * uint32(PLANE) + down[p] * uint32(W))
+            offset[p] = uint32((group * uint32(SOURCES) + channel_of(e)) * uint32(PLANE) + down[p] * uint32(W))
             offset[p] = held(uint32(offset[p] + right[p]))
             if not WHOLE_COLUMNS and (e >= uint32(WEIGHTS) or e >= uint32(first_column + uint32(COLUMNS))):
                 down[p] = uint32(0x40000000)  # no column: nothing lies that far down
@@ -176,11 +179,20 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
             started = True
 
         unpack(tile, sums)
+        at = uint32(row * uint32(SUM_LINE) + column)
         for r in range(SIDE):
-            m = uint32(row + uint32(r // 4 * ROW_GAP + r % 4))
-            for c in range(SIDE):
-                e = uint32(column + uint32(c // 4 * COLUMN_GAP + c % 4))
-                write(grad_weight, block, group, first_row, m, first_column, e, sums[r * SIDE + c])
+            for c in range(0, SIDE, 4):
+                place = at + uint32((r // 4 * ROW_GAP + r % 4) * SUM_LINE + c // 4 * COLUMN_GAP)
+                k = r * SIDE + c
+                store4(shared, place, sums[k], sums[k + 1], sums[k + 2], sums[k + 3])
+        cuda.syncthreads()
+        i = thread
+        while i < uint32(ROWS * COLUMNS):
+            m, c = uint32(i // uint32(COLUMNS)), uint32(i % uint32(COLUMNS))
+            e = uint32(first_column + c)
+            value = shared[uint32(m * uint32(SUM_LINE) + c)]
+            write(grad_weight, block, group, first_row, m, c, channel_of(e), tap_of(e), value)
+            i = uint32(i + uint32(THREADS))
         if BIAS and column_tile == uint32(0) and thread < uint32(ROWS):
             write_bias(grad_bias, block, group, first_row, thread, bias_sum)
 
@@ -192,14 +204,3 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
         THREADS,
         {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH, "side": SIDE},
     )
-
-
-def _tap_run(sources: int, columns: int, lines: int) -> int:
-    """How many of the values that a thread loads in a row belong to one tap, whichever its column is.
-
-    Tiles and taps both begin at multiples of their common divisor.
-    """
-    common = math.gcd(sources, columns)
-    if common % lines == 0:
-        return common // lines * 4
-    return 4 if sources % 4 == 0 else 1

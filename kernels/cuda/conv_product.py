@@ -24,8 +24,12 @@ from cnn.kernels.cuda.side_by_side import alone
 from cnn.kernels.cuda.tile import add_outer, unpack, zeros
 from cnn.kernels.cuda.tile_table import Choice, choose, layer_of
 
-# Blocks that fill 132 multiprocessors twice over; with fewer, half as wide tiles make more of them.
-FULL_GRID = 264
+# Blocks that nearly fill 132 multiprocessors twice over; with fewer, half as wide tiles make more of them.
+FULL_GRID = 256
+
+# With fewer blocks than multiprocessors, quarters of them, whose threads have a quarter of the sums: so few warps could
+# not hide what a step waits for.
+FEW_BLOCKS = 132
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ class Tile:
     def threads(self) -> int:
         return self.rows * self.columns // self.side**2
 
+    @property
+    def min_blocks(self) -> int:
+        """Of 128 threads a multiprocessor takes four, if the compiler is told to keep them to 128 registers: steps of 8
+        do with that. Else it takes three, and a layer of 512 blocks (cifar-cnn's second) a quarter longer on an H100.
+        """
+        return 4 if self.threads == 128 and self.depth == 8 else 1
+
 
 def plan(phase: ConvPhase, images: int, tile: Tile) -> Launch:
     """Arguments: source, winners, outputs, packed weights, bias, inputs, target, places, images.
@@ -48,9 +59,7 @@ def plan(phase: ConvPhase, images: int, tile: Tile) -> Launch:
     See `conv_forward.arguments` for what they are. The sources are read as they are: winners and outputs stand for
     nothing.
     """
-    row_tiles = -(-phase.targets // tile.rows)
-    columns = -(-images * phase.pixels // tile.columns)
-    return Launch(_product(phase, tile), (columns * phase.groups * row_tiles,), (tile.threads,))
+    return Launch(_product(phase, tile), (_blocks(phase, images, tile),), (tile.threads,))
 
 
 def choose_tile(phase: ConvPhase, images: int) -> Tile:
@@ -58,8 +67,10 @@ def choose_tile(phase: ConvPhase, images: int) -> Tile:
 
 
 def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
-    """The rule: as many rows as there are targets to fill them, and wide while the grid fills a large GPU twice."""
-    # Where a step covers fewer pixels, twice the depth makes up for what each step costs.
+    """The rule: as many rows as there are targets to fill them, wide while the grid fills a large GPU twice, and small
+    where it would not fill one once.
+    """
+    # Twice the depth halves what steps cost beside their products; the widest tile has no registers for it.
     depth = 16 if phase.sources % 16 == 0 else 8
     if SIMULATED:
         wide = narrow = Tile(16, 32, 4, 4)
@@ -68,11 +79,17 @@ def tiles(phase: ConvPhase, images: int) -> Choice[Tile]:
     elif phase.targets <= 32:
         wide, narrow = Tile(32, 256, 8, 8), Tile(32, 128, depth, 8)
     else:
-        wide, narrow = Tile(64, 128, 8, 8), Tile(64, 64, 8, 8)
-    blocks = -(-images * phase.pixels // wide.columns) * -(-phase.targets // wide.rows) * phase.groups
-    rule = wide if blocks >= FULL_GRID else narrow
-    others = (replace(tile, depth=deep) for tile in (wide, narrow) for deep in (8, depth))
+        wide, narrow = Tile(64, 128, depth, 8), Tile(64, 64, depth, 8)
+    small = narrow if SIMULATED else Tile(16, 64, depth, 4)
+    rule = wide
+    if _blocks(phase, images, wide) < FULL_GRID:
+        rule = narrow if _blocks(phase, images, narrow) >= FEW_BLOCKS else small
+    others = (replace(tile, depth=deep) for tile in (wide, narrow, small) for deep in (8, depth))
     return Choice("conv_product", layer_of(phase, images), tuple(dict.fromkeys((rule, *others))))
+
+
+def _blocks(phase: ConvPhase, images: int, tile: Tile) -> int:
+    return -(-images * phase.pixels // tile.columns) * phase.groups * -(-phase.targets // tile.rows)
 
 
 def _steps(phase: ConvPhase, tile: Tile) -> int:
@@ -225,4 +242,5 @@ def _product(phase: ConvPhase, tile: Tile) -> Kernel:
         (*(real,) * 7, pointer(int32) if phase.pooled else real, uint32),
         THREADS,
         {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH, "side": SIDE},
+        tile.min_blocks,
     )

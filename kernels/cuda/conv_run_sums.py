@@ -2,8 +2,8 @@
 or they go to a workspace, and a second pass adds every weight's sums, one for each run, in their order.
 
 The workspace holds, for each run, group, tile of rows and tile of columns, the sums of the tile, row by row, and behind
-them, in as many rows more as that takes, the sums of its rows' bias gradients. A column is a tap and a channel: tap *
-channels + channel.
+them, in as many rows more as that takes, the sums of its rows' bias gradients. For columns see
+`conv_weights.weight_columns`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
-from cnn.kernels.cuda.conv_weights import place_of_weight
+from cnn.kernels.cuda.conv_weights import place_of_weight, weight_columns
 from cnn.kernels.cuda.intrinsics import atomic_add
 
 ADD_THREADS = 128
@@ -27,28 +27,27 @@ def rows_of_workspace(rows: int, columns: int) -> int:
 def run_writers(phase: ConvPhase, rows: int, columns: int, deterministic: bool) -> tuple[Any, Any]:
     """Device functions that write a sum of a tile of rows x columns, the last ones of which may be none.
 
-    write(grad_weight, tile, group, first_row, row, first_column, column, value): row, column: in the tile, which begins
-        at first_row and first_column of the group
+    write(grad_weight, tile, group, first_row, row, column, channel, tap, value): row, column: in the tile, whose rows
+        begin at first_row of the group. Neighbouring lanes are to have neighbouring columns
     write_bias(grad_bias, tile, group, first_row, row, value)
 
     The phase is that of a forward pass: filters are counted over all groups.
     """
     ROWS, COLUMNS, DETERMINISTIC = rows, columns, deterministic
-    SOURCES, TARGETS, WEIGHTS = phase.sources, phase.targets, phase.sources * phase.taps
+    SOURCES, TARGETS = phase.sources, phase.targets
     WHOLE_ROWS = TARGETS % ROWS == 0
     TILE_ROWS = rows_of_workspace(rows, columns)
     place = place_of_weight(phase)
 
     @device
-    def write(grad_weight, tile, group, first_row, row, first_column, column, value):
-        if DETERMINISTIC:
-            grad_weight[uint32(tile * uint32(TILE_ROWS * COLUMNS) + row * uint32(COLUMNS) + column)] = value
-        else:
-            m, e = uint32(first_row + row), uint32(first_column + column)
-            # Also where all are: without a branch the addresses of all sums would take up registers at once.
-            if e < uint32(WEIGHTS) and (WHOLE_ROWS or m < uint32(TARGETS)):
+    def write(grad_weight, tile, group, first_row, row, column, channel, tap, value):
+        m = uint32(first_row + row)
+        if channel < uint32(SOURCES) and (WHOLE_ROWS or m < uint32(TARGETS)):
+            if DETERMINISTIC:
+                grad_weight[uint32(tile * uint32(TILE_ROWS * COLUMNS) + row * uint32(COLUMNS) + column)] = value
+            else:
                 k = uint32(group * uint32(TARGETS) + m)
-                atomic_add(grad_weight, place(uint32(0), k, e % uint32(SOURCES), e // uint32(SOURCES)), value)
+                atomic_add(grad_weight, place(uint32(0), k, channel, tap), value)
 
     @device
     def write_bias(grad_bias, tile, group, first_row, row, value):
@@ -65,18 +64,18 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
     """Arguments: workspace, grad_weight, grad_bias, number of runs. rows, columns: of the tiles of sums."""
     ROWS, COLUMNS = rows, columns
     ROW_TILES, COLUMN_TILES = -(-phase.targets // ROWS), -(-phase.sources * phase.taps // COLUMNS)
-    SOURCES, TARGETS = phase.sources, phase.targets
-    WEIGHTS = SOURCES * phase.taps
+    TARGETS, WEIGHTS = phase.targets, phase.sources * phase.taps
     FILTERS = phase.groups * TARGETS
     TILE_ROWS = rows_of_workspace(rows, columns)
     RUN_SUMS = phase.groups * ROW_TILES * COLUMN_TILES * TILE_ROWS * COLUMNS
     BIAS, place = phase.bias, place_of_weight(phase)
+    _, channel_of, tap_of = weight_columns(phase)
 
     def add(workspace, grad_weight, grad_bias, runs):
         """A thread adds up one weight's sums in the order of the runs; the first threads a bias each as well."""
         i = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i < uint32(FILTERS * WEIGHTS):
-            # Neighbouring threads take neighbouring columns of the workspace: [filter][tap][channel].
+            # Neighbouring threads take neighbouring columns of the workspace.
             e = i % uint32(WEIGHTS)
             k = i // uint32(WEIGHTS)
             m = k % uint32(TARGETS)
@@ -89,7 +88,7 @@ def add_runs(phase: ConvPhase, rows: int, columns: int) -> Kernel:
                 total += workspace[at]
                 at = uint32(at + uint32(RUN_SUMS))
                 run = uint32(run + uint32(1))
-            grad_weight[place(uint32(0), k, e % uint32(SOURCES), e // uint32(SOURCES))] = total
+            grad_weight[place(uint32(0), k, channel_of(e), tap_of(e))] = total
         if BIAS and i < uint32(FILTERS):
             m = i % uint32(TARGETS)
             row_tile = i // uint32(TARGETS) * uint32(ROW_TILES) + m // uint32(ROWS)

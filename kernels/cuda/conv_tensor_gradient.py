@@ -32,6 +32,7 @@ from cnn.kernels.cuda.conv_tensor_rectangle import (
     taps_of_block,
 )
 from cnn.kernels.cuda.conv_tensor_tile import WARP_ROWS
+from cnn.kernels.cuda.conv_weights import weight_columns
 from cnn.kernels.cuda.intrinsics import held, shuffle
 from cnn.kernels.cuda.launch import Launch
 from cnn.kernels.cuda.rounding import word_of
@@ -84,7 +85,9 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
     FOUR_STEPS = STEPS == 4
     STEP, SOURCE = ROWS * WORDS, STEPS * ROWS * WORDS  # rows of a step; where the source begins
     HALF = SOURCE + CHANNELS * LINE
-    BUFFER = 2 * HALF
+    OWN_WEIGHTS = 8 * OWN_TAPS  # of a warp, in a row
+    EIGHT_ROWS = 8 * OWN_WEIGHTS
+    BUFFER = max(2 * HALF, THREADS // 32 * EIGHT_ROWS)
     OWN = CHANNELS * POSITIONS // THREADS  # channels that a thread brings
     EIGHTS = tuple(
         (tap // TAPS_RIGHT * vertical.shift * AREA_RIGHT + tap % TAPS_RIGHT * horizontal.shift)
@@ -110,6 +113,7 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
     VALUES, PARTS = WORDS_OF_ROWS * IMAGES, OWN * IMAGES
     BIAS, word = phase.bias, word_of(precision)
     write, write_bias = run_writers(phase, ROWS, SOURCES * TAPS, deterministic)
+    column_of, _, _ = weight_columns(phase)
 
     @device
     def fetch_rows(grad_output, at, i, j, m, pair, values):
@@ -231,17 +235,26 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
 
         unpack(tile, sums)
         row_and_run = uint32(block // uint32(COLUMN_TILES))
-        channel = uint32(first_channel + own_eight + t * uint32(2))
+        # Eight rows at a time go through shared memory, of each warp by themselves: neighbouring lanes then add to
+        # neighbouring weights.
+        own = uint32(warp * uint32(EIGHT_ROWS))
         for r in range(4):
-            row = uint32(warp % uint32(ROW_WARPS) * uint32(WARP_ROWS) + uint32(r * 8) + g)
+            place = own + uint32(g * uint32(OWN_WEIGHTS) + t * uint32(2 * OWN_TAPS))
             for c in range(2):
-                if WHOLE_CHANNELS or channel + uint32(c) < uint32(SOURCES):
-                    for tap in range(OWN_TAPS):
-                        e = uint32((tap_tile * uint32(OWN_TAPS) + uint32(tap)) * uint32(SOURCES) + channel + uint32(c))
-                        value = sums[r * SUMS_OF_ROW + tap * 2 + c]
-                        write(grad_weight, row_and_run, group, first_row, row, uint32(0), e, value)
+                for tap in range(OWN_TAPS):
+                    shared[place + uint32(c * OWN_TAPS + tap)] = sums[r * SUMS_OF_ROW + tap * 2 + c]
+            cuda.syncthreads()
+            first = uint32(warp % uint32(ROW_WARPS) * uint32(WARP_ROWS) + uint32(r * 8))
+            i = lane
+            while i < uint32(EIGHT_ROWS):
+                row, weight = uint32(first + i // uint32(OWN_WEIGHTS)), uint32(i % uint32(OWN_WEIGHTS))
+                channel = uint32(first_channel + own_eight + weight // uint32(OWN_TAPS))
+                tap = uint32(tap_tile * uint32(OWN_TAPS) + weight % uint32(OWN_TAPS))
+                value, e = shared[uint32(own + i)], column_of(channel, tap)
+                write(grad_weight, row_and_run, group, first_row, row, e, channel, tap, value)
+                i = uint32(i + uint32(32))
+            cuda.syncthreads()
         if BIAS and column_tile == uint32(0):
-            # The halves have been read to the end.
             for distance in (1, 2):
                 upper_sum += shuffle(upper_sum, lane ^ uint32(distance))
                 lower_sum += shuffle(lower_sum, lane ^ uint32(distance))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels import buffers
-from cnn.kernels.cuda.compiler import SIMULATED, Kernel, compile_kernel, cuda, types
+from cnn.kernels.cuda.compiler import SIMULATED, Kernel, compile_kernel, cuda
 from cnn.kernels.errors import BackendError, DTypeError, ShapeError
 
 # Kernels index with 32 bits, and may count up to a grid's threads past the end.
@@ -115,19 +115,17 @@ def _check(kernel: Kernel, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(arguments) != len(kernel.parameters):
         raise BackendError(f"{kernel.name}: takes {len(kernel.parameters)} arguments, got {len(arguments)}")
     return tuple(
-        _address(kernel.name, number, parameter, argument)
-        if isinstance(parameter, types.CPointer)
-        else np.dtype(parameter.name).type(argument)
-        for number, (parameter, argument) in enumerate(zip(kernel.parameters, arguments, strict=True))
+        _address(kernel.name, number, dtype, argument) if is_address else dtype.type(argument)
+        for number, ((is_address, dtype), argument) in enumerate(zip(kernel.takes, arguments, strict=True))
     )
 
 
-def _address(name: str, number: int, parameter: Any, array: Any) -> Any:
+def _address(name: str, number: int, dtype: np.dtype[Any], array: Any) -> Any:
     kind: Any = np.ndarray if SIMULATED else _cupy().ndarray
     if not isinstance(array, kind):
         raise BackendError(f"{name}: argument {number} must be a {kind.__module__} array, got {type(array).__name__}")
-    if array.dtype != np.dtype(parameter.dtype.name):
-        raise DTypeError(f"{name}: argument {number} must be {parameter.dtype.name}, got {array.dtype}")
+    if array.dtype != dtype:
+        raise DTypeError(f"{name}: argument {number} must be {dtype}, got {array.dtype}")
     if not array.flags.c_contiguous:
         raise BackendError(f"{name}: argument {number} must be C-contiguous, got strides {array.strides}")
     if not SIMULATED and array.data.ptr % array.dtype.itemsize:

@@ -1,9 +1,9 @@
 """Pooling over windows: output p covers the input positions p * stride - padding + r, r = 0..window-1.
 
 Forward a thread owns an output and walks over its window. Backward it owns an element of the input and walks over the
-windows that may cover it, the last of which is p = (h + padding) // stride: nothing is added atomically, and windows
-may overlap. One dimension is computed as two, with height 1. Every size but the number of planes (an image's channel
-each) is a constant of the kernel.
+windows that may cover it, the last of which is p = (h + padding) // stride: no atomics, windows may overlap. For 2 x 2
+maxima side by side see `pool_squares`. One dimension is computed as two, with height 1. Every size but the number of
+planes (an image's channel each) is a constant of the kernel.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn.kernels.cuda import pool_squares
 from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_result import derivative
 from cnn.kernels.cuda.conv_windows import wins
@@ -23,7 +24,7 @@ from cnn.kernels.geometry import PoolGeometry
 
 THREADS = 128
 
-# From this many elements on a warp averages a window together: threads of their own would read far apart.
+# Elements from which on a warp averages a window together: threads of their own would read far apart.
 WIDE = 64
 
 REAL, INTEGER = pointer(float32), pointer(int32)
@@ -61,6 +62,8 @@ def plan_max_pool_forward(geometry: PoolGeometry) -> Launch:
 
 @cache
 def plan_max_pool_backward(geometry: PoolGeometry, activation: str | None = None) -> Launch:
+    if pool_squares.serves(geometry):
+        return pool_squares.plan(geometry, activation)
     return _launch(_max_pool_gradient(_plane(geometry), activation), np.prod(geometry.x_shape))
 
 
@@ -83,19 +86,12 @@ def _planes(geometry: PoolGeometry) -> int:
     return geometry.batch * geometry.channels
 
 
-def _plane(geometry: PoolGeometry) -> PoolGeometry:
+def _plane(g: PoolGeometry) -> PoolGeometry:
     """One plane of it, with two dimensions: what its kernel is made for."""
-    if geometry.dimensions == 2:
-        return replace(geometry, batch=1, channels=1)
-    return PoolGeometry(
-        1,
-        1,
-        (1, *geometry.input),
-        (1, *geometry.window),
-        (1, *geometry.output),
-        (1, *geometry.stride),
-        ((0, 0), *geometry.padding),
-    )
+    if g.dimensions == 2:
+        return replace(g, batch=1, channels=1)
+    size, window, output, stride = ((1, *each) for each in (g.input, g.window, g.output, g.stride))
+    return PoolGeometry(1, 1, size, window, output, stride, ((0, 0), *g.padding))
 
 
 def _inside(plane: PoolGeometry) -> bool:

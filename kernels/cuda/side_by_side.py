@@ -21,13 +21,15 @@ from cnn.kernels.cuda.compiler import Kernel, cuda, uint32
 from cnn.kernels.cuda.launch import Launch
 
 
-def alone(name: str, body: Any, parameters: tuple[Any, ...], threads: int, tile: Mapping[str, int]) -> Kernel:
+def alone(
+    name: str, body: Any, parameters: tuple[Any, ...], threads: int, tile: Mapping[str, int], min_blocks: int = 1
+) -> Kernel:
     """The kernel whose blocks run `body`; arguments as `Kernel` has them."""
 
     def kernel(*arguments):
         body(uint32(cuda.blockIdx.x), arguments)
 
-    return Kernel(name, _named(kernel, name), parameters, threads, tile, body=body)
+    return Kernel(name, _named(kernel, name), parameters, threads, tile, min_blocks=min_blocks, body=body)
 
 
 def side_by_side(first: Launch, second: Launch) -> Launch:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import csv
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, lru_cache, wraps
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -40,6 +40,10 @@ class IsTile(Protocol):
 
 
 T = TypeVar("T", bound=IsTile)
+P = TypeVar("P")
+
+# Plans that are kept, for each way of making one: far more than a network has layers.
+MOST_PLANS = 1024
 
 
 class TileTableError(ValueError):
@@ -114,6 +118,29 @@ def choose(choice: Choice[T]) -> T:
         if row is not None:
             _report(f"{path}: {row.kernel} has no tile {row.tile!r} for {row.layer}, only {', '.join(by_text)}")
     return rule
+
+
+def kept(make: Callable[..., P]) -> Callable[..., P]:
+    """`make`, whose arguments can be hashed, asked once for each: a plan takes ten times as long as its launches.
+
+    What `choose` goes by is part of the question, so that a plan with other tiles is made where that has changed.
+    """
+
+    @lru_cache(maxsize=MOST_PLANS)
+    def made(_state: Hashable, *arguments: Any) -> P:
+        return make(*arguments)
+
+    @wraps(make)
+    def kept_plan(*arguments: Any) -> P:
+        return made(_state(), *arguments)
+
+    return kept_plan
+
+
+def _state() -> Hashable:
+    """What the answer of `choose` depends on beside the layer."""
+    where = (os.environ.get(name) for name in ("CNN_TILES", "XDG_CONFIG_HOME", "HOME"))
+    return None if SIMULATED else _compute_capability(), *where, *_forced.items()
 
 
 @contextmanager

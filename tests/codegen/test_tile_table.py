@@ -84,6 +84,27 @@ def test_a_forced_tile_goes_before_both(user: Path, monkeypatch: pytest.MonkeyPa
     assert choose(CHOICE) == RULE
 
 
+def test_a_plan_is_kept_while_it_would_be_made_the_same(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan() -> conv_forward.Plan:
+        return conv_forward._plan(GEOMETRY, True, None, "float32")
+
+    def tile() -> dict[str, int]:
+        return dict(plan().main.kernel.tile)
+
+    first = plan()
+    assert plan() is first
+    assert tile() == vars(RULE)
+    with forced(CHOICE, THIRD):
+        assert tile() == vars(THIRD)
+    assert plan() is first
+    other = user.with_name("other.csv")
+    write(other, [row()])
+    monkeypatch.setenv("CNN_TILES", str(other))
+    assert tile() == vars(OTHER)
+    monkeypatch.setattr(tile_table, "_compute_capability", lambda: 80)
+    assert tile() == vars(RULE)
+
+
 LINE = f"{CHOICE.kernel},90,{CHOICE.layer},{text_of(OTHER)}"
 
 

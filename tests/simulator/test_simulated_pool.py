@@ -13,6 +13,8 @@ from cnn import kernels
 
 CASES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
     ((1, 2, 4, 6), {"window": 2}),
+    ((2, 2, 5, 7), {"window": 2}),  # the last row and column have no window
+    ((1, 2, 3, 4), {"window": 2, "ceil_mode": True}),
     ((1, 1, 5, 5), {"window": 3, "stride": 1, "padding": 1}),
     ((1, 1, 5, 6), {"window": (3, 2), "stride": (2, 1), "padding": ((0, 2), (1, 0)), "ceil_mode": True}),
     ((2, 1, 4, 7), {"window": 2, "stride": 3}),
