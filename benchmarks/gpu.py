@@ -79,6 +79,14 @@ def finished(call: Call) -> Call:
     return call_and_wait
 
 
+def issued(call: Call) -> float:
+    """Seconds until the host has issued `call`. The GPU is done before: a full queue would make the host wait."""
+    finished(lambda: None)()
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
 def alternate(calls: Mapping[str, tuple[Call, float]], seconds: float) -> dict[str, dict[str, Statistics]]:
     """As `clock.alternate`, for the two states of the cache: name -> state -> statistics."""
     spill = _spill()
@@ -134,13 +142,7 @@ def _fills(call: Call, spill: Call) -> int:
     if emulated():
         return 1
     busy = min(_between_events(spill, TIMED_CALLS, spill))
-    issued = []
-    for _ in range(TIMED_CALLS):
-        finished(lambda: None)()
-        start = perf_counter()
-        call()
-        issued.append(perf_counter() - start)
-    return math.ceil(HOST_CALLS * float(np.median(issued)) / busy)
+    return math.ceil(HOST_CALLS * float(np.median([issued(call) for _ in range(TIMED_CALLS)])) / busy)
 
 
 def _turn(call: Call, spill: Call, fills: int, runs: int, warm: bool) -> list[float]:

@@ -199,8 +199,8 @@ class _TorchGraphTraining(_TorchTraining):
 
     def step(self, x: Any, labels: Any) -> Any:
         if self._batch is None or self._batch[0].shape != x.shape:
-            self._record(x, labels)
-        for kept, given in zip(self._batch or (), (x, labels), strict=True):
+            self._batch = self._record(x, labels)
+        for kept, given in zip(self._batch, (x, labels), strict=True):
             kept.copy_(given)
         self._graph.replay()
         return self._recorded
@@ -208,27 +208,28 @@ class _TorchGraphTraining(_TorchTraining):
     def set_rate(self, lr: float) -> None:
         self._rate.fill_(lr)
 
-    def _record(self, x: Any, labels: Any) -> None:
-        """The steps that lead up to a recording are undone."""
+    def _record(self, x: Any, labels: Any) -> tuple[Any, Any]:
+        """The batch that is read from now on. The steps that lead up to a recording are undone."""
         torch, module = self._torch, self._module
-        self._batch = x.clone(), labels.clone()
+        batch = x.clone(), labels.clone()
         before = {name: value.clone() for name, value in module.state_dict().items()}
         velocities = [self._velocity(parameter).clone() for parameter in module.parameters()]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):
-                super().step(*self._batch)
+                super().step(*batch)
         torch.cuda.current_stream().wait_stream(stream)
         self._optimizer.zero_grad(set_to_none=True)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._recorded = self._loss(self._called(self._batch[0]), self._batch[1])
+            self._recorded = self._loss(self._called(batch[0]), batch[1])
             self._recorded.backward()
             self._optimizer.step()
         module.load_state_dict(before)
         for parameter, velocity in zip(module.parameters(), velocities, strict=True):
             self._velocity(parameter).copy_(velocity)
+        return batch
 
     def _velocity(self, parameter: Any) -> Any:
         """Of the momentum: zero before the first step, which is the same as none."""

@@ -166,13 +166,14 @@ def plan_backward(
         pooled, activation = False, None
         phases = [replace(phase, source_pooled=False, derivative=None) for phase in phases]
     phase = forward_phase(conv, bias, None, pooled=pooled, derivative=activation)
-    small = bool(phases) and conv_direct.serves(phases[0]) and conv_direct.is_small(phases[0], conv.batch)
-    tile = conv_kernel_gradient.large_tile(phase) if small else None
-    small = tile is not None
+    tile = None
+    if phases and conv_direct.serves(phases[0]) and conv_direct.is_small(phases[0], conv.batch):
+        tile = conv_kernel_gradient.large_tile(phase)
     kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic, tile, precision)
     if not phases:
         return BackwardPlan(before, kernel, (), together=False)
     first, *others = phases
+    small = tile is not None
     beside = kernel.gradient.block[0] if small or not conv_direct.serves(first) else None
     inputs = [conv_forward.plan(first, conv.batch, beside, precision)]
     inputs += [conv_forward.plan(phase, conv.batch, precision=precision) for phase in others]

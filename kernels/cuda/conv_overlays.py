@@ -145,7 +145,7 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
                     for v in range(TAP_RUN):
                         value = float32(0)
                         if inside:
-                            value = x[start + uint32((v // 4 * LINES + v % 4) * PLANE)]
+                            value = x[start + uint32(v * PLANE)]
                         columns[p * TAP_RUN + v] = value
                 overlay = uint32(overlay + uint32(DEPTH))
                 left = uint32(left - min(left, uint32(DEPTH)))

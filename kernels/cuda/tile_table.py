@@ -76,6 +76,9 @@ class Row:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
+# What decides where the user's table is.
+PLACES = ("CNN_TILES", "XDG_CONFIG_HOME", "HOME")
+
 # Tiles to be taken whatever tables say: (kernel, layer) -> tile.
 _forced: dict[tuple[str, str], str] = {}
 
@@ -139,8 +142,7 @@ def kept(make: Callable[..., P]) -> Callable[..., P]:
 
 def _state() -> Hashable:
     """What the answer of `choose` depends on beside the layer."""
-    where = (os.environ.get(name) for name in ("CNN_TILES", "XDG_CONFIG_HOME", "HOME"))
-    return None if SIMULATED else _compute_capability(), *where, *_forced.items()
+    return None if SIMULATED else _compute_capability(), *map(os.environ.get, PLACES), *_forced.items()
 
 
 @contextmanager
@@ -154,10 +156,10 @@ def forced(choice: Choice[T], tile: T) -> Iterator[None]:
 
 
 def user_table() -> Path:
-    chosen = os.environ.get("CNN_TILES")
+    chosen, config, _home = map(os.environ.get, PLACES)
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "numba-cnn" / "tiles.csv"
+    return Path(config or Path.home() / ".config") / "numba-cnn" / "tiles.csv"
 
 
 def read(path: Path) -> dict[tuple[str, int, str], Row]:
