@@ -12,12 +12,13 @@ from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 
 
 class ConvBlock:
-    """`conv_block_forward` and `conv_block_backward` of a backend, made of its modules `conv`, `pool`, `activation`."""
+    """`conv_block_forward` and `conv_block_backward` of a backend, made of its modules of these names."""
 
-    def __init__(self, conv: ModuleType, pool: ModuleType, activation: ModuleType) -> None:
+    def __init__(self, conv: ModuleType, pool: ModuleType, activation: ModuleType, residual: ModuleType) -> None:
         self.conv = conv
         self.pool = pool
         self.activation = activation
+        self.residual = residual
 
     def forward(
         self,
@@ -47,6 +48,7 @@ class ConvBlock:
         pool: PoolGeometry | None,
         argmax: Any | None,
         input_activation: str | None,
+        grad_around: Any | None,
         deterministic: bool,
         precision: str,
         grad_weight: Any,
@@ -62,7 +64,11 @@ class ConvBlock:
             pooled, gradient = gradient, empty(conv.y_shape, grad_output.dtype, like=grad_output)
             self.pool.max_pool_backward(pooled, argmax, pool, gradient)
         self.conv.conv_kernel_gradient(x, gradient, conv, deterministic, precision, grad_weight, grad_bias)
-        if grad_x is not None:
-            self.conv.conv_input_gradient(gradient, weight, conv, precision, grad_x)
-            if input_activation is not None:
-                getattr(self.activation, f"{input_activation}_backward")(grad_x, x, grad_x)
+        if grad_x is None:
+            return
+        own = grad_x if grad_around is None else empty(conv.x_shape, grad_output.dtype, like=grad_output)
+        self.conv.conv_input_gradient(gradient, weight, conv, precision, own)
+        if grad_around is not None:
+            self.residual.residual_backward(own, grad_around, input_activation, x, grad_x)
+        elif input_activation is not None:
+            getattr(self.activation, f"{input_activation}_backward")(grad_x, x, grad_x)

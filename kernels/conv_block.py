@@ -6,7 +6,8 @@ Each way is one function, since its parts share what they read and write. An act
 at the maximum of a window is that at y: the way back needs no z. With g = grad_output * activation'(y):
 
     grad_z = max_pool_backward(g, argmax);  grad_weight, grad_bias, grad_x as in `cnn.kernels.conv`, from grad_z
-    and grad_x * input_activation'(x) where x came out of an activation
+    grad_x + grad_around where x went another way, too, whose gradient this is; and both of that times
+    input_activation'(x) where x came out of an activation
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def conv_block_backward(
     window: int | Sequence[int] | None = None,
     argmax: Any = None,
     input_activation: str | None = None,
+    grad_around: Any = None,
     needs_input_gradient: bool = True,
     deterministic: bool = False,
     precision: str = FLOAT32,
@@ -88,26 +90,30 @@ def conv_block_backward(
 
     grad_weight (K, C/groups, *kernel) and grad_bias (K,): contiguous, overwritten. Options, window and argmax: those of
     the forward pass. activation, y: what it used and returned; left out where grad_output is the gradient from before
-    the activation. input_activation: the one that x came out of; grad_x is then the gradient from before it.
+    the activation. grad_around: another gradient of x, which grad_x includes. input_activation: the one that x came out
+    of; grad_x is then the gradient from before it.
     deterministic, precision: as in `conv_kernel_gradient`. zeroed: the caller has filled grad_weight and grad_bias with
     zeros, which spares a GPU doing so. Returns grad_x (N, C, *spatial), or None where it is not needed.
     Raises `ShapeError` (also for an argmax outside the plane, which adds to nothing on a GPU), `DTypeError`,
     `BackendError`.
     """
     operation = "conv_block_backward"
-    optional = ("grad_bias", "y")
+    optional = ("grad_bias", "y", "grad_around")
     arrays = {"grad_weight": grad_weight, "grad_bias": grad_bias}
-    check_arrays(operation, optional=optional, x=x, weight=weight, grad_output=grad_output, y=y, **arrays)
+    given = {"x": x, "weight": weight, "grad_output": grad_output, "y": y, "grad_around": grad_around}
+    check_arrays(operation, optional=optional, **given, **arrays)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "mode": mode}
     conv, pool = _geometries(operation, x.shape, weight.shape, options, window)
     y_shape = conv.y_shape if pool is None else pool.y_shape
     check_shape(operation, "grad_output", grad_output, y_shape)
     check_activation(operation, activation, y, y_shape, input_activation)
+    if grad_around is not None:
+        check_shape(operation, "grad_around", grad_around, x.shape)
     _check_argmax(operation, argmax, grad_output, pool)
     check_flag(operation, "deterministic", deterministic)
     check_precision(operation, precision)
     check_flag(operation, "zeroed", zeroed)
-    check_gradients(operation, conv.weight_shape, arrays, (x, weight, grad_output, y))
+    check_gradients(operation, conv.weight_shape, arrays, tuple(given.values()))
     module = backend_module(operation, "conv_block", x, conv.dimensions)
     grad_x = (
         empty(x.shape, x.dtype, like=x) if check_flag(operation, "needs_input_gradient", needs_input_gradient) else None
@@ -122,6 +128,7 @@ def conv_block_backward(
         pool,
         argmax,
         input_activation,
+        grad_around,
         bool(deterministic),
         precision,
         grad_weight,

@@ -114,14 +114,17 @@ class Residual(Layer):
         x, y = self._recall()
         if activation is not None:
             grad_output = getattr(kernels, f"{activation}_backward")(grad_output, y)
-        grad_x = self.body.backward(grad_output, needs_input_gradient=needs_input_gradient)
         around = grad_output
         if self.shortcut is not None:
             around = self.shortcut.backward(grad_output, needs_input_gradient=needs_input_gradient)
         if not needs_input_gradient:
-            return None
+            return self.body.backward(grad_output, needs_input_gradient=False)
+        return self._parted(grad_output, around, input_activation, x)
+
+    def _parted(self, grad_output: Array, around: Array, input_activation: str | None, x: Array) -> Array:
+        """The gradient of x, which came out of the activation, from that of the body's output and the one around."""
         before = {} if input_activation is None else {"input_activation": input_activation, "x": x}
-        return kernels.residual_backward(grad_x, around, **before)
+        return kernels.residual_backward(self.body.backward(grad_output), around, **before)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         around = shape if self.shortcut is None else self.shortcut.output_shape(shape)

@@ -79,13 +79,15 @@ class _Conv(Layer):
         activation: str | None = None,
         window: Any = None,
         input_activation: str | None = None,
+        grad_around: Array | None = None,
         needs_input_gradient: bool = True,
         zeroed: bool = False,
     ) -> Array:
         """As `backward`, from the gradient of what `forward_joined` returned with the same window.
 
         activation: None where grad_output is the gradient from before it. input_activation: the one that x came out of;
-        the gradient from before it is returned. zeroed: the parameters' gradients are zero already.
+        the gradient from before it is returned. grad_around: another gradient of x, which is added to this one before.
+        zeroed: the parameters' gradients are zero already.
         """
         x, y, argmax = self._recall()
         return kernels.conv_block_backward(
@@ -100,6 +102,7 @@ class _Conv(Layer):
             window=window,
             argmax=argmax,
             input_activation=input_activation,
+            grad_around=grad_around,
             needs_input_gradient=needs_input_gradient,
             deterministic=self.deterministic,
             precision=self.precision_in_effect,

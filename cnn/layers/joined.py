@@ -54,6 +54,14 @@ class JoinedResidual(Residual):
         self._check_sum(norm.output_shape(body.shape), around.shape)
         return norm.forward_joined(body, activation=activation, around=around)
 
+    def _parted(self, grad_output: Array, around: Array, input_activation: str | None, x: Array) -> Array:
+        first = self.body[0] if len(self.body) else None
+        if not isinstance(first, Joined) or not isinstance(first.layer, Conv1d | Conv2d):
+            return super()._parted(grad_output, around, input_activation, x)
+        for layer in reversed(self.body.layers[1:]):
+            grad_output = layer.backward(grad_output)
+        return first.backward(grad_output, input_activation=input_activation, grad_around=around)
+
     def _remember(self, *values: Any) -> None:
         if self._original[0].training:
             self._saved = values
@@ -122,11 +130,21 @@ class Joined(Layer):
         y: Array = self.layer.forward_joined(x, activation=self.activation_name, **self._window())
         return y if self.drawn is None else kernels.dropout(y, *self.drawn)
 
-    def backward(self, grad_output: Array, *, needs_input_gradient: bool = True) -> Array:
+    def backward(
+        self,
+        grad_output: Array,
+        *,
+        needs_input_gradient: bool = True,
+        input_activation: str | None = None,
+        grad_around: Array | None = None,
+    ) -> Array:
+        """input_activation, grad_around: of a convolution that begins the body of a residual layer, the activation in
+        front of that and the gradient from the way around.
+        """
         activation = None if self.hands_over else self.activation_name
         options: dict[str, Any] = {
             "activation": activation,
-            "input_activation": self.input_activation,
+            "input_activation": input_activation or self.input_activation,
             "needs_input_gradient": needs_input_gradient,
         }
         if isinstance(self.layer, Linear):
@@ -141,7 +159,9 @@ class Joined(Layer):
             return self.layer.backward_joined(grad_output, activation=activation)
         if isinstance(self.layer, Residual):
             return self.layer.backward_joined(grad_output, **options)
-        return self.layer.backward_joined(grad_output, zeroed=self.zeroed, **options, **self._window())
+        return self.layer.backward_joined(
+            grad_output, grad_around=grad_around, zeroed=self.zeroed, **options, **self._window()
+        )
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = self.layer.output_shape(shape)

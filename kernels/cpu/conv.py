@@ -90,11 +90,14 @@ def conv_input_gradient(
     pool: PoolGeometry | None = None,
     argmax: Array | None = None,
     gate: Array | None = None,
+    around: Array | None = None,
 ) -> None:
-    """With `pool`, grad_output is that of the maxima. gate: out is 0 where this, of its shape, is not above 0."""
+    """With `pool`, grad_output is that of the maxima. around, of out's shape, is added to it; out is 0 where gate, of
+    its shape, too, is not above 0.
+    """
     way, plan, given, taken = _input_gradient(geometry, pool)
     source = source_of(grad_output, given, argmax)
-    target = target_of(out, taken, gate=gate)
+    target = target_of(out, taken, gate=gate, around=around)
     way.correlate(plan, source, geometry.batch, weight, None, target)
 
 

@@ -1,6 +1,7 @@
 """Convolution with bias, activation and pooling; the formulas stand in `cnn.kernels.conv_block`.
 
-relu, pooling, and both their ways back happen where the convolution takes its planes and delivers them (`conv_ends`).
+relu, pooling, both their ways back, and the sum with another gradient of x happen where the convolution takes its
+planes and delivers them (`conv_ends`).
 Sigmoid and tanh come before a maximum, and so do theirs one after the other.
 """
 
@@ -15,11 +16,12 @@ from cnn.kernels.composed import ConvBlock
 from cnn.kernels.cpu import activation as activations
 from cnn.kernels.cpu import conv as convolutions
 from cnn.kernels.cpu import pool as pooling
+from cnn.kernels.cpu import residual as residuals
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 
 Array = np.ndarray[Any, Any]
 
-_one_after_the_other = ConvBlock(convolutions, pooling, activations)
+_one_after_the_other = ConvBlock(convolutions, pooling, activations, residuals)
 
 
 def conv_block_forward(
@@ -49,6 +51,7 @@ def conv_block_backward(
     pool: PoolGeometry | None,
     argmax: Array | None,
     input_activation: str | None,
+    grad_around: Array | None,
     deterministic: bool,
     precision: str,
     grad_weight: Array,
@@ -64,6 +67,6 @@ def conv_block_backward(
     convolutions.conv_kernel_gradient(x, gradient, conv, *options, grad_weight, grad_bias, pool, argmax)
     if grad_x is not None:
         gate = x if input_activation == "relu" else None
-        convolutions.conv_input_gradient(gradient, weight, conv, precision, grad_x, pool, argmax, gate)
+        convolutions.conv_input_gradient(gradient, weight, conv, precision, grad_x, pool, argmax, gate, grad_around)
         if input_activation is not None and gate is None:
             getattr(activations, f"{input_activation}_backward")(grad_x, x, grad_x)

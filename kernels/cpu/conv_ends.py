@@ -3,7 +3,8 @@
 A source is an array as it lies in memory, (N, C, pixels), or the gradient of what max pooling gave of it: then every
 element goes to the pixel where its maximum stood, while images (or channels) are brought into lanes. A target is an
 array, too: before, there may be relu, and max pooling that leaves the maxima and where they stood; or, for a gradient,
-the derivative of the relu that the array's image came out of. What is pooled away is never written to memory.
+another gradient of the same array, and the derivative of the relu that it came out of. What is pooled away is never
+written to memory.
 
 `bring` takes lanes as `layout.interleave` does, and `deliver` gives them back.
 """
@@ -16,8 +17,10 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.layout import interleave
-from cnn.kernels.cpu.simd import LANES, load_tile, splat_rows, store, zeros
+from cnn.kernels.cpu.simd import LANES, add_tile, load_tile, splat_rows, store, zeros
+from cnn.kernels.cpu.simd_arithmetic import plus
 from cnn.kernels.cpu.simd_choice import clip_below, take_equal, where_positive, where_wins
+from cnn.kernels.cpu.simd_stream import stream, streamed, streams
 from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
 from cnn.kernels.geometry import PoolGeometry
 
@@ -35,7 +38,8 @@ NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
 # and the gaps, vectors of the plane that are under no tap: zeros.
 Windows = tuple[int, int, Array, Array, Array]  # taps (0: nothing is pooled), pixels, positions, numbers, gaps
 Source = tuple[Array, Array, Windows]  # values, argmax (as numbers; nothing where nothing was pooled)
-Target = tuple[Array, Array, Windows, np.float32, Array]  # values, argmax, windows, floor of the values, gate
+# Values, argmax, windows, floor of the values, gate, around, and whether values are written past the caches.
+Target = tuple[Array, Array, Windows, np.float32, Array, Array, bool]
 
 
 def source_of(values: Array, windows: Windows, argmax: Array | None = None) -> Source:
@@ -43,11 +47,19 @@ def source_of(values: Array, windows: Windows, argmax: Array | None = None) -> S
 
 
 def target_of(
-    values: Array, windows: Windows, *, relu: bool = False, argmax: Array | None = None, gate: Array | None = None
+    values: Array,
+    windows: Windows,
+    *,
+    relu: bool = False,
+    argmax: Array | None = None,
+    gate: Array | None = None,
+    around: Array | None = None,
 ) -> Target:
-    """gate: values pass where it is positive, and are 0 elsewhere."""
+    """around: is added to the values. gate: these pass where it is positive, and are 0 elsewhere."""
     marks = NOTHING if argmax is None else argmax.reshape(-1).view(np.float32)
-    return values.reshape(-1), marks, windows, RELU_FLOOR if relu else NO_FLOOR, NOTHING if gate is None else flat(gate)
+    floor = RELU_FLOOR if relu else NO_FLOOR
+    others = (NOTHING if array is None else flat(array) for array in (gate, around))
+    return values.reshape(-1), marks, windows, floor, *others, streams(values, windows[1])
 
 
 def flat(array: Array) -> Array:
@@ -98,6 +110,8 @@ def deliver(planes, plane, target, image, images, channels, part, padded_part):
             _deliver_plane(planes, first, target, image, images, channels, c)
         else:
             _pool_plane(planes, first, target, image, images, channels, c)
+    if target[6]:
+        streamed()
 
 
 @jit(inline="always")
@@ -115,16 +129,23 @@ def _unpool(source, image, images, channels, planes, plane):
 
 @jit(inline="always")
 def _deliver_plane(planes, first, target, image, images, channels, c):
-    values, _, (_, pixels, positions, _, _), floor, gate = target
+    values, _, (_, pixels, positions, _, _), floor, gate, around, past = target
     step = channels * pixels
     for p in range(0, pixels, LANES):
         tile = transpose(clip_below(gather_rows(planes, first, positions, p, LANES), floor))
         start = (image * channels + c) * pixels + p
         if images == LANES and p + LANES <= pixels:
+            if around.size > 0:
+                tile = add_tile(tile, around, start, step, 0)
             if gate.size > 0:
                 tile = where_positive(tile, load_tile(gate, start, step, 0, LANES, 1, LANES))
-            store(tile, values, start, step, 0)
+            if past:
+                stream(tile, values, start, step, 0)
+            else:
+                store(tile, values, start, step, 0)
         else:
+            if around.size > 0:
+                tile = plus(tile, load_rows(around, start, step, images, pixels - p, LANES))
             if gate.size > 0:
                 tile = where_positive(tile, load_rows(gate, start, step, images, pixels - p, LANES))
             store_rows(tile, values, start, step, images, pixels - p)
@@ -132,7 +153,7 @@ def _deliver_plane(planes, first, target, image, images, channels, c):
 
 @jit(inline="always")
 def _pool_plane(planes, first, target, image, images, channels, c):
-    values, marks, (taps, pixels, positions, numbers, _), floor, _ = target
+    values, marks, (taps, pixels, positions, numbers, _), floor, _, _, _ = target
     line, step = positions.size // taps, channels * pixels
     best_rows, mark_rows = np.empty(LANES * LANES, np.float32), np.empty(LANES * LANES, np.float32)
     for p in range(0, pixels, LANES):

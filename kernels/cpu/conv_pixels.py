@@ -35,6 +35,7 @@ from cnn.kernels.cpu.simd import (
 )
 from cnn.kernels.cpu.simd_arithmetic import plus
 from cnn.kernels.cpu.simd_choice import clip_below, from_lane, where_positive
+from cnn.kernels.cpu.simd_stream import stream, streamed, streams
 from cnn.kernels.cpu.threads import scratch, share_signalled
 from cnn.kernels.geometry import ConvGeometry
 
@@ -47,7 +48,7 @@ PARTS = 8
 def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Array | None, y: Target) -> None:
     """The forward pass or the input gradient, as the plan says. Nothing may be pooled on the way."""
     source, target = plan.source, plan.target
-    out, _, _, floor, gate = y
+    out, _, _, floor, gate, around, _ = y
     weights = scratch("picked", plan.weights.size)
     pick(flat(weight), plan.weights, weights)
     biases = np.zeros(target.channels, np.float32) if bias is None else flat(bias)
@@ -57,7 +58,7 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
         correlate_images(
             *(words, first, last, plan.copied),
             *(x, source.layout, scratch("source", source.channels * source.size)),
-            *(out, floor, gate, target.height, target.width, plan.down),
+            *(out, floor, gate, around, streams(out, target.width), target.height, target.width, plan.down),
             *(weights, biases, plan.offsets),
         )
 
@@ -105,6 +106,8 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
         y,
         floor,
         gate,
+        around,
+        past,
         height,
         width,
         down,
@@ -137,10 +140,18 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
                             tile = add_outer(tile, weights, weight + e * channels, 1, source, at, source_right)
                         tile = clip_below(tile, floor)
                         at = (image * biases.size + t) * pixels + i * width + j
+                        if around.size > 0:
+                            other = load_tile(around, at, pixels, target_right, channels, vectors, lanes)
+                            tile = plus(tile, other)
                         if gate.size > 0:
                             open_gate = load_tile(gate, at, pixels, target_right, channels, vectors, lanes)
                             tile = where_positive(tile, open_gate)
-                        store(tile, y, at, pixels, target_right)
+                        if past:
+                            stream(tile, y, at, pixels, target_right)
+                        else:
+                            store(tile, y, at, pixels, target_right)
+        if past:
+            streamed()
 
     return correlate_images
 

@@ -20,9 +20,10 @@ from cnn.kernels.cpu.activation import flat_view
 from cnn.kernels.cpu.compile import REORDERED, inner, jit
 from cnn.kernels.cpu.element import get, put
 from cnn.kernels.cpu.signals import begin
-from cnn.kernels.cpu.simd import LANES, load_tile, store_sums, zeros
-from cnn.kernels.cpu.simd_arithmetic import minus, plus, plus_product
-from cnn.kernels.cpu.simd_choice import where_positive
+from cnn.kernels.cpu.simd import LANES, add_vector, load_tile, store, store_sums, zeros
+from cnn.kernels.cpu.simd_arithmetic import minus, plus, plus_product, times
+from cnn.kernels.cpu.simd_choice import clip_below, where_positive
+from cnn.kernels.cpu.simd_stream import stream, streamed, streams
 from cnn.kernels.cpu.threads import share_signalled
 
 Array = np.ndarray[Any, Any]
@@ -54,7 +55,8 @@ def batch_norm_forward(
     sizes = _sizes(x)
     relu = activation == "relu"
     added = NOTHING if around is None else flat_view(around)
-    arrays = flat_view(x), weight, bias, np.float32(eps), added, RELU_FLOOR if relu else NO_FLOOR, y.reshape(-1), saved
+    floor, past = RELU_FLOOR if relu else NO_FLOOR, streams(y, sizes[2])
+    arrays = flat_view(x), weight, bias, np.float32(eps), added, floor, y.reshape(-1), past, saved
     if training and x.size:
         running = running_mean, running_var, np.float32(momentum)
         _share(lambda words, i, j: _normalise_by_batch(words, *sizes, *arrays, *running, i, j), sizes)
@@ -82,7 +84,8 @@ def batch_norm_backward(
     elif activation is not None:
         g = empty(g.shape, np.float32)
         getattr(activations, f"{activation}_backward")(grad_output, y, g)
-    arrays = flat_view(g), gate, flat_view(x), weight, saved, grad_x.reshape(-1), grad_weight, grad_bias
+    gradients = grad_x.reshape(-1), streams(grad_x, sizes[2]), grad_weight, grad_bias
+    arrays = flat_view(g), gate, flat_view(x), weight, saved, *gradients
     _share(lambda words, i, j: _gradients(words, *sizes, *arrays, i, j), sizes)
 
 
@@ -96,14 +99,27 @@ def _share(work: Any, sizes: tuple[int, int, int]) -> None:
     share_signalled(work, channels, max(LEAST // max(images * pixels, 1), 1))
 
 
-@jit(inline="always")
-def _affine(x, images, channels, pixels, c, scale, shift, around, floor, y):
+@inner()
+def _affine(x, images, channels, pixels, c, scale, shift, around, floor, y, past):
     for n in range(images):
-        for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
+        first = (n * channels + c) * pixels
+        whole = first + pixels // LANES * LANES
+        for i in range(first, whole, LANES):
+            tile = minus(times(load_tile(x, i, 0, 0, 1, 1, LANES), scale), -shift)
+            if around.size > 0:
+                tile = add_vector(tile, around, i)
+            tile = clip_below(tile, floor)
+            if past:
+                stream(tile, y, i, 0, 0)
+            else:
+                store(tile, y, i, 0, 0)
+        for i in range(whole, first + pixels):
             value = get(x, i) * scale + shift
             if around.size > 0:
                 value += get(around, i)
             put(y, i, floor if value < floor else value)  # NaN is not below, and stays
+    if past:
+        streamed()
 
 
 @jit(fastmath=REORDERED)
@@ -140,6 +156,7 @@ def _normalise_by_batch(
     around,
     floor,
     y,
+    past,
     saved,
     running_mean,
     running_var,
@@ -156,7 +173,7 @@ def _normalise_by_batch(
         saved[0, c] = mean
         saved[1, c] = np.float32(1) / np.sqrt(np.float32(var) + eps)
         scale = weight[c] * saved[1, c]
-        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, around, floor, y)
+        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, around, floor, y, past)
 
 
 @jit()
@@ -172,6 +189,7 @@ def _normalise(
     around,
     floor,
     y,
+    past,
     saved,
     running_mean,
     running_var,
@@ -183,11 +201,13 @@ def _normalise(
         saved[0, c] = running_mean[c]
         saved[1, c] = np.float32(1) / np.sqrt(running_var[c] + eps)
         scale = weight[c] * saved[1, c]
-        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, around, floor, y)
+        _affine(x, images, channels, pixels, c, scale, bias[c] - saved[0, c] * scale, around, floor, y, past)
 
 
 @jit()
-def _gradients(words, images, channels, pixels, g, gate, x, weight, saved, grad_x, grad_weight, grad_bias, first, last):
+def _gradients(
+    words, images, channels, pixels, g, gate, x, weight, saved, grad_x, past, grad_weight, grad_bias, first, last
+):
     begin(words)
     sums, run = np.empty(2, np.float32), max(RUN // max(pixels, 1), 1)
     for c in range(first, last):
@@ -206,8 +226,22 @@ def _gradients(words, images, channels, pixels, g, gate, x, weight, saved, grad_
         slope = np.float32(product / count) * scale * factor
         shift = np.float32(total / count) * factor
         for n in range(images):
-            for i in range((n * channels + c) * pixels, (n * channels + c + 1) * pixels):
+            start = (n * channels + c) * pixels
+            whole = start + pixels // LANES * LANES
+            for i in range(start, whole, LANES):
+                tile = load_tile(g, i, 0, 0, 1, 1, LANES)
+                if gate.size > 0:
+                    tile = where_positive(tile, load_tile(gate, i, 0, 0, 1, 1, LANES))
+                apart = minus(load_tile(x, i, 0, 0, 1, 1, LANES), mean)
+                tile = minus(plus(times(tile, factor), times(apart, -slope)), shift)
+                if past:
+                    stream(tile, grad_x, i, 0, 0)
+                else:
+                    store(tile, grad_x, i, 0, 0)
+            for i in range(whole, start + pixels):
                 put(grad_x, i, factor * _passed(g, gate, i) - (get(x, i) - mean) * slope - shift)
+    if past:
+        streamed()
 
 
 @inner()

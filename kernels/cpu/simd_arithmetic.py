@@ -2,11 +2,13 @@
 
 plus(tile, other)             tile + other
 minus(tile, number)           tile - number
+times(tile, number)           tile * number
 plus_product(tile, a, b)      tile + a * b
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from numba import types
@@ -27,10 +29,15 @@ def plus(_typing: Any, tile: Any, other: Any) -> Any:
 @intrinsic
 def minus(_typing: Any, tile: Any, number: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        numbers = splat(builder, args[1], tile.lanes)
-        return pack(
-            context, builder, tile, [builder.fsub(builder.extract_value(args[0], k), numbers) for k, _, _ in tile.cells]
-        )
+        return _with_number(context, builder, tile, args, builder.fsub)
+
+    return tile(tile, types.float32), codegen
+
+
+@intrinsic
+def times(_typing: Any, tile: Any, number: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return _with_number(context, builder, tile, args, builder.fmul)
 
     return tile(tile, types.float32), codegen
 
@@ -42,3 +49,10 @@ def plus_product(_typing: Any, tile: Any, a: Any, b: Any) -> Any:
         return pack(context, builder, tile, [multiply_add(builder, left, right, total) for total, left, right in cells])
 
     return tile(tile, a, b), codegen
+
+
+def _with_number(context: Any, builder: Any, tile: Any, args: Any, operation: Callable[[Any, Any], Any]) -> Any:
+    numbers = splat(builder, args[1], tile.lanes)
+    return pack(
+        context, builder, tile, [operation(builder.extract_value(args[0], k), numbers) for k, _, _ in tile.cells]
+    )

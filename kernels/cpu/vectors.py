@@ -60,8 +60,8 @@ def load(builder: Any, source: Any, lanes: int) -> Any:
     return builder.load(builder.bitcast(source, vector_of(lanes).as_pointer()), align=4)
 
 
-def put(builder: Any, vector: Any, target: Any) -> None:
-    builder.store(vector, builder.bitcast(target, vector.type.as_pointer()), align=4)
+def put(builder: Any, vector: Any, target: Any, align: int = 4) -> Any:
+    return builder.store(vector, builder.bitcast(target, vector.type.as_pointer()), align=align)
 
 
 def splat(builder: Any, scalar: Any, lanes: int) -> Any:

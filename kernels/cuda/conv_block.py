@@ -22,6 +22,7 @@ from cnn.kernels.cuda import activation as activations
 from cnn.kernels.cuda import conv as convolutions
 from cnn.kernels.cuda import conv_direct, conv_forward, conv_gradient_plan, conv_kernel_gradient
 from cnn.kernels.cuda import pool as pooling
+from cnn.kernels.cuda import residual as residuals
 from cnn.kernels.cuda.conv_phase import check_sizes, forward_phase, input_gradient_phases
 from cnn.kernels.cuda.conv_windows import is_fused
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
@@ -31,7 +32,7 @@ from cnn.kernels.cuda.tile_table import kept
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
 from cnn.kernels.precision import FLOAT32
 
-_composed = ConvBlock(convolutions, pooling, activations)
+_composed = ConvBlock(convolutions, pooling, activations, residuals)
 
 
 def conv_block_forward(
@@ -63,6 +64,7 @@ def conv_block_backward(
     pool: PoolGeometry | None,
     argmax: Any | None,
     input_activation: str | None,
+    grad_around: Any | None,
     deterministic: bool,
     precision: str,
     grad_weight: Any,
@@ -81,6 +83,7 @@ def conv_block_backward(
             pool,
             argmax,
             input_activation,
+            grad_around,
             deterministic,
             precision,
             grad_weight,
@@ -89,7 +92,10 @@ def conv_block_backward(
             zeroed,
         )
         return
-    options = activation, pool, input_activation, deterministic
+    own, own_activation = grad_x, input_activation
+    if grad_x is not None and grad_around is not None:
+        own, own_activation = empty(conv.x_shape, grad_x.dtype, like=grad_x), None
+    options = activation, pool, own_activation, deterministic
     plan = _plan_backward(conv, grad_bias is not None, *options, grad_x is not None, served(precision))
     if plan.before is not None:
         gradient = empty(conv.y_shape, grad_output.dtype, like=grad_output)
@@ -101,12 +107,14 @@ def conv_block_backward(
     x, grad_output, read = aligned(x), aligned(grad_output), {"winners": _aligned(argmax), "outputs": _aligned(y)}
     calls: list[Call] = []
     for part in plan.inputs:
-        calls += conv_forward.calls(part, conv.batch, grad_output, aligned(weight), grad_x, inputs=x, **read)
+        calls += conv_forward.calls(part, conv.batch, grad_output, aligned(weight), own, inputs=x, **read)
     beside = calls.pop(0) if plan.together else None
     if not zeroed:
         conv_kernel_gradient.clear(plan.kernel, grad_weight, grad_bias)
     arrays = x, grad_output, grad_weight, grad_bias
     run([*conv_kernel_gradient.calls(plan.kernel, conv.batch, *arrays, beside=beside, **read), *calls])
+    if own is not grad_x:
+        residuals.residual_backward(own, grad_around, input_activation, x, grad_x)
 
 
 @kept
