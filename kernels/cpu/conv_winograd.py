@@ -45,8 +45,9 @@ LEAST = 2**8
 def correlate(plan: Winograd, x: Source, batch: int, weight: Array, bias: Array | None, y: Target) -> None:
     """The forward pass or the input gradient, as the plan says."""
     source, target = plan.source, plan.target
-    u_step = odd_lines(source.channels * target.width)
+    u_step = odd_lines(source.width * target.width)
     u = scratch("transformed weights", POINTS * u_step)
+    u.reshape(POINTS, u_step)[:, source.channels * target.width :] = 0  # of channels that are none
     weights, sizes = flat(weight), (target.channels, target.width)
     share_signalled(
         lambda words, first, last: transform_weights(words, weights, plan.order, *sizes, first, last, u, u_step),

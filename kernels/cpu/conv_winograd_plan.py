@@ -32,7 +32,7 @@ TOGETHER = 2**17
 # Tiles, or filters, in the rows of a register tile of sums.
 ROWS = 8 if REGISTERS >= 32 else 4
 
-# ... of one vector, which needs more of them: no sum may wait for the one before it.
+# Filters, in tiles of one vector, which need more of them: no sum may wait for the one before it.
 ROWS_OF_ONE = min(2 * ROWS, LANES)
 
 # Partial sums of a kernel gradient. Their number depends on nothing but the sizes, and so do the bits of the result.
@@ -100,7 +100,7 @@ class Winograd:
 
     @property
     def padded(self) -> int:
-        return up(self.chunk, max(ROWS, ROWS_OF_ONE))
+        return up(self.chunk, ROWS)
 
 
 def serves(geometry: ConvGeometry) -> bool:

@@ -13,6 +13,7 @@ C-contiguous and come with the index of an element; no index is checked. `LANES`
     add_vector(tile, b, j)                           tile[r, c] += vector at b[j]
     add_gathered(tile, a, i, at, k, b, j, right)     tile[r, c] += a[i + at[k + r]] * vector at b[j + c right]
     add_products(tile, left, b, j, at, k)            tile[r, c] += left[r, 0] * vector at b[j + at[k + c]]
+    add_column(tile, a, i, step, across, right)      tile[r, 0] += sum over e of a[i + r step + e across] * right[e, 0]
     store(tile, y, i, down, right)                   vector at y[i + r down + c right] = tile[r, c]
     store_sums(tile, y, i, down)                     y[i + r down + c] = sum of the lanes of tile[r, c]
 """
@@ -160,6 +161,22 @@ def add_products(_typing: Any, tile: Any, left: Any, b: Any, j: Any, at: Any, k:
         return _plus_products(context, builder, tile, args[0], lefts, rights)
 
     return tile(tile, left, b, types.int64, at, types.int64), codegen
+
+
+@intrinsic
+def add_column(_typing: Any, tile: Any, a: Any, i: Any, step: Any, across: Any, right: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        start = pointer(context, builder, signature, args, 1)
+        sums = [builder.extract_value(args[0], r) for r in range(tile.rows)]
+        for e in range(right.rows):
+            factor, place = builder.extract_value(args[5], e), moved(builder, start, e, args[4])
+            lefts = [
+                splat(builder, builder.load(moved(builder, place, r, args[3])), tile.lanes) for r in range(tile.rows)
+            ]
+            sums = [multiply_add(builder, left, factor, total) for left, total in zip(lefts, sums, strict=True)]
+        return pack(context, builder, tile, sums)
+
+    return tile(tile, a, types.int64, types.int64, types.int64, right), codegen
 
 
 @intrinsic
