@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.conv_plan import Plane, met_rows, room, row_offsets, up, weight_index
+from cnn.kernels.cpu.conv_plan import Plane, met_rows, room, row_offsets, up, used_rows, weight_index
 from cnn.kernels.cpu.rows import Rows
 from cnn.kernels.cpu.simd import LANES, REGISTERS
 from cnn.kernels.geometry import ConvGeometry, Phase
@@ -67,7 +67,7 @@ def input_gradient_plan(geometry: ConvGeometry) -> Correlation:
 def kernel_gradient_plan(geometry: ConvGeometry) -> Overlays:
     g = geometry.two_dimensional()
     (vertical,), (horizontal,) = phases = [[g.forward_phase(axis)] for axis in (0, 1)]
-    source = Rows.of(g.channels, g.input, *room(g.input, phases, 1))
+    source = Rows.of(g.channels, g.input, *room(g.input, phases, 1), used_rows(g.input[0], phases[0]))
     r, s, c = np.indices((*g.kernel, g.channels)).reshape(3, -1)
     offsets = row_offsets(source, c, vertical, horizontal, r, s)
     height, width = g.output
@@ -97,7 +97,9 @@ def _correlation(
     pixels = min(PIXELS[columns], key=lambda p: up(widest, p) * (1 + 1 / p))
     padding = ((0, up(target_channels, LANES) - target_channels), (0, 0), (0, 0), (0, 0))
     index = np.pad(index, padding, constant_values=-1)
-    source = Rows.of(source_channels, source_sizes, *room(source_sizes, phases, pixels))
+    source = Rows.of(
+        source_channels, source_sizes, *room(source_sizes, phases, pixels), used_rows(source_sizes[0], phases[0])
+    )
     width = max((side.first + (up(side.size, pixels) - 1) * side.step + 1 for side in phases[1]), default=1)
     target = Plane.of(target_channels, target_sizes, (0, 0), (target_sizes[0], width))
     grids, lines, offsets = [], [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]

@@ -118,7 +118,7 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
         begin(words)
         if copied:
             planes[:] = 0
-        x_channels, _, _, _, row, size = layout
+        x_channels, row, size = layout[0], layout[4], layout[5]
         pixels = height * width
         # A tile's vectors lie in one row, or each in a row of its own.
         right, source_right, target_right = (vectors * lanes, lanes, lanes) if down == 1 else (width, row, width)

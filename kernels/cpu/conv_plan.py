@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,6 +202,13 @@ def room(sizes: Any, phases: list[list[Phase]], multiple: int) -> tuple[tuple[in
         before.append(-min(reached))
         extent.append(max(reached) - min(reached) + 1)
     return (before[0], before[1]), (extent[0], extent[1])
+
+
+def used_rows(size: int, phases: list[Phase]) -> tuple[int, int]:
+    """Of a source of so many rows: the first one that a tap meets, and the distance that all others are apart."""
+    reached = {start + i * phase.stride for phase in phases for _, start in phase.met for i in range(phase.size)}
+    met = sorted(row for row in reached if 0 <= row < size)
+    return (met[0], gcd(*np.diff(met)) or size) if met else (0, 1)
 
 
 def row_offsets(source: Plane | Rows, c: Array, vertical: Phase, horizontal: Phase, r: Array, s: Array) -> Array:

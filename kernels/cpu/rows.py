@@ -30,13 +30,16 @@ class Rows:
     before: tuple[int, int]  # room above and on the left
     row: int
     size: int  # of a plane
+    used: tuple[int, int] = (0, 1)  # the first row that is read, and from one such row to the next
 
     step = 1  # from a pixel to the one on the right
 
     @staticmethod
-    def of(channels: int, sizes: Any, before: tuple[int, int], extent: tuple[int, int]) -> Rows:
+    def of(
+        channels: int, sizes: Any, before: tuple[int, int], extent: tuple[int, int], used: tuple[int, int] = (0, 1)
+    ) -> Rows:
         height, width = sizes
-        return Rows(channels, height, width, before, extent[1], odd_lines(extent[0] * extent[1]))
+        return Rows(channels, height, width, before, extent[1], odd_lines(extent[0] * extent[1]), used)
 
     @property
     def pixels(self) -> int:
@@ -55,9 +58,9 @@ class Rows:
         return np.zeros(0, np.int64)
 
     @property
-    def layout(self) -> tuple[int, int, int, int, int, int]:
+    def layout(self) -> tuple[int, int, int, int, int, int, int, int]:
         """What `lay` asks for."""
-        return self.channels, self.height, self.width, self._first, self.row, self.size
+        return self.channels, self.height, self.width, self._first, self.row, self.size, *self.used
 
     @property
     def _first(self) -> int:
@@ -66,9 +69,12 @@ class Rows:
 
 @inner()
 def lay(source, image, layout, planes):
-    """planes[c * size + position of p] = source[image, c, p], what was pooled back at its place (see `conv_ends`)."""
+    """planes[c * size + position of p] = source[image, c, p], what was pooled back at its place (see `conv_ends`).
+
+    Rows that are not used are left out where nothing was pooled.
+    """
     values, marks, (taps, pixels, positions, numbers, _) = source
-    channels, height, width, first, row, size = layout
+    channels, height, width, first, row, size, skipped, every = layout
     if taps > 0:
         line = positions.size // taps
         for c in range(channels):
@@ -82,11 +88,12 @@ def lay(source, image, layout, planes):
     for c in range(channels):
         here, there = (image * channels + c) * height * width, c * size + first
         if width < LANES:
-            for h in range(0, height, LANES):
-                tile = load_rows(values, here + h * width, width, height - h, width, LANES)
-                store_rows(tile, planes, there + h * row, row, height - h, width)
+            for h in range(skipped, height, LANES * every):
+                rows = (height - h + every - 1) // every
+                tile = load_rows(values, here + h * width, every * width, rows, width, LANES)
+                store_rows(tile, planes, there + h * row, every * row, rows, width)
         else:
-            for h in range(height):
+            for h in range(skipped, height, every):
                 for w in range(0, width, LANES):
                     at = min(w, width - LANES)  # a row's last vector overlaps the one before it
                     tile = load_tile(values, here + h * width + at, 0, 0, 1, 1, LANES)
