@@ -157,13 +157,21 @@ def correlate_units(
     clear_gaps(x, unit * source[2], source_planes, source[3])
     v_width, m_width = source[2] * LANES, target[2] * LANES
     channels, _, blocks, plane, _ = target
+    x_size, y_size = source[0] * x[2][1], channels * y[2][1]
     for start in range(first_image, last_image, unit):
         images = min(unit, last_image - start)
         block_images(x, start, images, source, source_planes)
+        here, size = start * y_size, images * y_size
+        following = max(min(unit, last_image - start - unit), 0)
+        ahead = (
+            (x[0], (start + unit) * x_size, following * x_size),
+            (y[4], here, min(size, y[4].size)),
+            (y[5], here, min(size, y[5].size)),
+        )
         for first in range(0, images * image_tiles, chunk):
             last = min(first + chunk, images * image_tiles)
             transform_sources(source_planes, source, source_tiles, first, last, v, v_step)
-            multiply(v, v_step, v_width, source[0], u, u_step, m, m_step, m_width, last - first)
+            multiply(v, v_step, v_width, source[0], u, u_step, m, m_step, m_width, last - first, ahead)
             transform_targets(m, m_step, biases, target_planes, target, target_tiles, first, last)
         for i in range(images):
             for b in range(blocks):
@@ -203,6 +211,7 @@ def add_parts(
     clear_gaps(x, unit * source[2], source_planes, source[3])
     clear_gaps(grad, unit * target[2], target_planes, target[3])
     v_width, g_width = source[2] * LANES, target[2] * LANES
+    x_size, g_size = source[0] * x[2][1], target[0] * grad[2][1]
     for part in range(first_part, last_part):
         sums = all_sums[part * POINTS * step : (part + 1) * POINTS * step]
         sums[:] = 0
@@ -210,6 +219,11 @@ def add_parts(
         end = min(units * (part + 1) // parts * unit, batch)
         for start in range(units * part // parts * unit, end, unit):
             images = min(unit, end - start)
+            following = max(min(unit, end - start - unit), 0)
+            ahead = (
+                (x[0], (start + unit) * x_size, following * x_size),
+                (grad[0], (start + unit) * g_size, following * g_size),
+            )
             block_images(x, start, images, source, source_planes)
             block_images(grad, start, images, target, target_planes)
             _add_planes(target_planes, images, target, bias_sums, part * g_width)
@@ -217,7 +231,7 @@ def add_parts(
                 last = min(first + chunk, images * image_tiles)
                 transform_sources(source_planes, source, source_tiles, first, last, v, v_step)
                 transform_gradients(target_planes, target, target_tiles, first, last, g, g_step)
-                add_tiles(g, g_step, target[0], g_width, v, v_step, v_width, last - first, sums, step)
+                add_tiles(g, g_step, target[0], g_width, v, v_step, v_width, last - first, sums, step, ahead)
 
 
 @jit()

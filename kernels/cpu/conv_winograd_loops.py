@@ -13,6 +13,7 @@ from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, ROWS_OF_ONE, STEPS,
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, source_transform, target_transform, weight_transform
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_column, add_outer, add_vector, load_tile, store, zeros
+from cnn.kernels.cpu.simd_stream import prefetch
 from cnn.kernels.cpu.transpose import load_rows, transpose
 
 
@@ -63,12 +64,21 @@ def transform_targets(m, step, biases, planes, layout, tiles, first, last):
 
 
 @inner()
-def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count):
+def fetch(ahead, point):
+    """Begin to load one part of POINTS of what is needed next: memory is read while products are computed."""
+    for array, start, size in ahead:
+        for i in range(start + size * point // POINTS, start + size * (point + 1) // POINTS, 16):
+            prefetch(array, i)
+
+
+@inner()
+def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count, ahead):
     """All points of M = V U; two vectors of targets at a time, and the last one alone where their number is odd.
 
     That one's weights, of a vector of source channels, stay in registers for all tiles: one load less for each product.
     """
     for point in range(POINTS):
+        fetch(ahead, point)
         for k in range(0, m_width - LANES, 2 * LANES):
             for t in range(0, count, ROWS):
                 tile = zeros(ROWS, 2, LANES)
@@ -90,9 +100,10 @@ def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count)
 
 
 @inner()
-def add_tiles(g, g_step, filters, g_width, v, v_step, v_width, count, sums, step):
+def add_tiles(g, g_step, filters, g_width, v, v_step, v_width, count, sums, step, ahead):
     """S += G V, likewise."""
     for point in range(POINTS):
+        fetch(ahead, point)
         for c in range(0, v_width - LANES, 2 * LANES):
             for k in range(0, filters, ROWS):
                 line, a = point * step + k * v_width, point * g_step + k

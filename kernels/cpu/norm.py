@@ -101,7 +101,7 @@ def _share(work: Any, sizes: tuple[int, int, int]) -> None:
 
 @inner()
 def _affine(x, images, channels, pixels, c, scale, shift, around, floor, y, past):
-    for n in range(images):
+    for n in range(images - 1, -1, -1):
         first = (n * channels + c) * pixels
         whole = first + pixels // LANES * LANES
         for i in range(first, whole, LANES):
@@ -225,7 +225,7 @@ def _gradients(
         factor = weight[c] * scale
         slope = np.float32(product / count) * scale * factor
         shift = np.float32(total / count) * factor
-        for n in range(images):
+        for n in range(images - 1, -1, -1):
             start = (n * channels + c) * pixels
             whole = start + pixels // LANES * LANES
             for i in range(start, whole, LANES):

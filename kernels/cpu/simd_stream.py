@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cnn.kernels.cpu.simd import LANES
-from cnn.kernels.cpu.vectors import moved, pointer, put
+from cnn.kernels.cpu.vectors import declared, moved, pointer, put
 
 # Bytes from which on it is faster: as many as the second-level caches of four cores hold.
 LARGE = 2**22
@@ -39,6 +39,18 @@ def stream(_typing: Any, tile: Any, y: Any, i: Any, down: Any, right: Any) -> An
         return context.get_dummy_value()
 
     return types.none(tile, y, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def prefetch(_typing: Any, x: Any, i: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = builder.bitcast(pointer(context, builder, signature, args, 0), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        arguments = [where, number(0), number(2), number(1)]
+        builder.call(declared(builder, "llvm.prefetch.p0", ir.VoidType(), arguments), arguments)
+        return context.get_dummy_value()
+
+    return types.none(x, types.int64), codegen
 
 
 @intrinsic
