@@ -20,7 +20,7 @@ from cnn.kernels.cpu.layout import interleave
 from cnn.kernels.cpu.simd import LANES, add_tile, load_tile, splat_rows, store, zeros
 from cnn.kernels.cpu.simd_arithmetic import plus
 from cnn.kernels.cpu.simd_choice import clip_below, take_equal, where_positive, where_wins
-from cnn.kernels.cpu.simd_stream import stream, streamed, streams
+from cnn.kernels.cpu.simd_memory import stream, streamed, streams
 from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
 from cnn.kernels.geometry import PoolGeometry
 

@@ -35,7 +35,7 @@ from cnn.kernels.cpu.simd import (
 )
 from cnn.kernels.cpu.simd_arithmetic import plus
 from cnn.kernels.cpu.simd_choice import clip_below, from_lane, where_positive
-from cnn.kernels.cpu.simd_stream import stream, streamed, streams
+from cnn.kernels.cpu.simd_memory import stream, streamed, streams
 from cnn.kernels.cpu.threads import scratch, share_signalled
 from cnn.kernels.geometry import ConvGeometry
 

@@ -161,12 +161,11 @@ def correlate_units(
     for start in range(first_image, last_image, unit):
         images = min(unit, last_image - start)
         block_images(x, start, images, source, source_planes)
-        here, size = start * y_size, images * y_size
-        following = max(min(unit, last_image - start - unit), 0)
-        ahead = (
-            (x[0], (start + unit) * x_size, following * x_size),
-            (y[4], here, min(size, y[4].size)),
-            (y[5], here, min(size, y[5].size)),
+        after, size = start + unit, images * y_size
+        ahead = (  # the sources of the next images, and what these ones' targets meet: gate and around
+            (x[0], after * x_size, max(min(unit, last_image - after), 0) * x_size),
+            (y[4], start * y_size, min(size, y[4].size)),
+            (y[5], start * y_size, min(size, y[5].size)),
         )
         for first in range(0, images * image_tiles, chunk):
             last = min(first + chunk, images * image_tiles)
@@ -219,11 +218,9 @@ def add_parts(
         end = min(units * (part + 1) // parts * unit, batch)
         for start in range(units * part // parts * unit, end, unit):
             images = min(unit, end - start)
-            following = max(min(unit, end - start - unit), 0)
-            ahead = (
-                (x[0], (start + unit) * x_size, following * x_size),
-                (grad[0], (start + unit) * g_size, following * g_size),
-            )
+            after = start + unit
+            following = max(min(unit, end - after), 0)
+            ahead = (x[0], after * x_size, following * x_size), (grad[0], after * g_size, following * g_size)
             block_images(x, start, images, source, source_planes)
             block_images(grad, start, images, target, target_planes)
             _add_planes(target_planes, images, target, bias_sums, part * g_width)

@@ -13,7 +13,8 @@ from cnn.kernels.cpu.conv_winograd_plan import POINTS, ROWS, ROWS_OF_ONE, STEPS,
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, source_transform, target_transform, weight_transform
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_column, add_outer, add_vector, load_tile, store, zeros
-from cnn.kernels.cpu.simd_stream import prefetch
+from cnn.kernels.cpu.simd_memory import prefetch
+from cnn.kernels.cpu.threads import LINE
 from cnn.kernels.cpu.transpose import load_rows, transpose
 
 
@@ -67,7 +68,7 @@ def transform_targets(m, step, biases, planes, layout, tiles, first, last):
 def fetch(ahead, point):
     """Begin to load one part of POINTS of what is needed next: memory is read while products are computed."""
     for array, start, size in ahead:
-        for i in range(start + size * point // POINTS, start + size * (point + 1) // POINTS, 16):
+        for i in range(start + size * point // POINTS, start + size * (point + 1) // POINTS, LINE):
             prefetch(array, i)
 
 

@@ -23,7 +23,7 @@ from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_vector, load_tile, store, store_sums, zeros
 from cnn.kernels.cpu.simd_arithmetic import minus, plus, plus_product, times
 from cnn.kernels.cpu.simd_choice import clip_below, where_positive
-from cnn.kernels.cpu.simd_stream import stream, streamed, streams
+from cnn.kernels.cpu.simd_memory import stream, streamed, streams
 from cnn.kernels.cpu.threads import share_signalled
 
 Array = np.ndarray[Any, Any]

@@ -1,10 +1,11 @@
-"""Stores past the caches, for arrays too large to be there still when somebody reads them.
+"""Reading ahead, and writing past the caches: for arrays too large to be there still when somebody reads them.
 
-A common store first reads the cache line that it changes, and takes the place of another; these do neither.
+A common store first reads the cache line that it changes, and takes the place of another; a streamed one does neither.
 
     stream(tile, y, i, down, right)      as `simd.store`; every vector must begin at a multiple of its own size
     streamed()                           what was streamed is written before anything that is stored after it
     streams(array, run)                  on the host: whether runs of so many elements of the array are to be streamed
+    prefetch(x, i)                       begin to bring the cache line of x[i] into the second-level cache
 """
 
 from __future__ import annotations
