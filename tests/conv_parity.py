@@ -42,12 +42,14 @@ def check_block(
     window: int | None = 2,
     activation: str | None = "relu",
     input_activation: str | None = "relu",
+    around: bool = False,
     length: int = 0,
     **options: Any,
 ) -> None:
     """A convolution with bias, activation and pooling, both ways, with the two kinds of kernel gradient.
 
-    x, weight: shapes. length: of the longest sum where numbers are real, 0 for integers, which compare exactly.
+    x, weight: shapes. around: whether x went another way, too. length: of the longest sum where numbers are real, 0 for
+    integers, which compare exactly.
     """
     drawn = uniform if length else integers
     arrays = {"x": drawn(*x), "weight": drawn(*weight, seed=1)}
@@ -56,6 +58,7 @@ def check_block(
     given = {**arrays, "bias": drawn(weight[0], seed=2), "activation": activation, "window": window, **options}
     y, *argmax = check_parity("conv_block_forward", given, length=length)
     back = {"activation": activation, "window": window, "input_activation": input_activation, **options}
+    back |= {"grad_around": drawn(*x, seed=4)} if around else {}
     back |= {"y": y if activation else None, "argmax": argmax[0] if argmax else None}
     given = {**arrays, "grad_output": drawn(*y.shape, seed=3), **back}
     for deterministic in (False, True):

@@ -65,11 +65,10 @@ def transform_targets(m, step, biases, planes, layout, tiles, first, last):
 
 
 @inner()
-def fetch(ahead, point):
+def fetch(array, start, size, point):
     """Begin to load one part of POINTS of what is needed next: memory is read while products are computed."""
-    for array, start, size in ahead:
-        for i in range(start + size * point // POINTS, start + size * (point + 1) // POINTS, LINE):
-            prefetch(array, i)
+    for i in range(start + size * point // POINTS, start + size * (point + 1) // POINTS, LINE):
+        prefetch(array, i)
 
 
 @inner()
@@ -79,7 +78,8 @@ def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count,
     That one's weights, of a vector of source channels, stay in registers for all tiles: one load less for each product.
     """
     for point in range(POINTS):
-        fetch(ahead, point)
+        for array, start, size in ahead:
+            fetch(array, start, size, point)
         for k in range(0, m_width - LANES, 2 * LANES):
             for t in range(0, count, ROWS):
                 tile = zeros(ROWS, 2, LANES)
@@ -104,7 +104,8 @@ def multiply(v, v_step, v_width, channels, u, u_step, m, m_step, m_width, count,
 def add_tiles(g, g_step, filters, g_width, v, v_step, v_width, count, sums, step, ahead):
     """S += G V, likewise."""
     for point in range(POINTS):
-        fetch(ahead, point)
+        for array, start, size in ahead:
+            fetch(array, start, size, point)
         for c in range(0, v_width - LANES, 2 * LANES):
             for k in range(0, filters, ROWS):
                 line, a = point * step + k * v_width, point * g_step + k

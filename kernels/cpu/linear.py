@@ -217,10 +217,11 @@ def _multiply(a, a_row, a_step, b, out, rows, count, width, first, last):
 def _rest(matrix, first, last, columns):
     """The columns that fill no vector, of some rows, filled up with zeros."""
     whole = columns // LANES * LANES
-    rest = np.zeros((last - first) * LANES, np.float32)
+    rest = np.empty((last - first) * LANES, np.float32)
     for r in range(last - first):
-        for c in range(columns - whole):
-            put(rest, r * LANES + c, get(matrix, (first + r) * columns + whole + c))
+        for c in range(LANES):
+            inside = whole + c < columns
+            put(rest, r * LANES + c, get(matrix, (first + r) * columns + whole + c) if inside else np.float32(0))
     return rest
 
 

@@ -54,6 +54,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "other windows": ((2, 3, 9, 9), (7, 3, 3, 3), {"window": (3, 2)}),
     "one dimension": ((3, 10, 29), (7, 10, 4), {"padding": 3, "stride": 2}),
     "no window": ((3, 10, 9, 9), (7, 10, 4, 4), {"window": None, "padding": 1}),
+    "two ways to x": ((3, 10, 9, 9), (7, 10, 3, 3), {"window": None, "padding": 1, "around": True}),
+    "two ways to x, pooled": ((2, 6, 9, 9), (7, 6, 3, 3), {"window": 3, "input_activation": None, "around": True}),
     "inputs that no overlay meets": (
         (2, 1, 3, 7),
         (2, 1, 1, 2),

@@ -63,7 +63,7 @@ def arguments(name: str, dtype: Any = np.float32, *, seed: int = 0, images: int 
             grads = {"grad_output": real(*block_output), "grad_weight": real(*FILTERS), "grad_bias": real(6)}
             argmax = {"argmax": rng.integers(0, 4 * 4, block_output, dtype=np.int32)}
             given = {"x": real(*input_), "weight": real(*FILTERS), **grads, "y": real(*block_output), **argmax}
-            return {**given, **CONV, **BLOCK, "input_activation": "sigmoid"}
+            return {**given, **CONV, **BLOCK, "input_activation": "sigmoid", "grad_around": real(*input_)}
         case "linear_forward":
             given = {"x": real(images, 7), "weight": real(CLASSES, 7), "bias": real(CLASSES)}
             return {**given, "activation": "tanh"}

@@ -87,6 +87,7 @@ SHAPES: list[tuple[str, Arguments, list[str]]] = [
     ("batch_norm_backward", {"y": f32(17, 4, 7)}, ["y must have shape (17, 4, 7, 6)", "(17, 4, 7)"]),
     ("residual_forward", {"around": f32(17, 4, 7)}, ["around must have shape (17, 4, 7, 6)", "(17, 4, 7)"]),
     ("residual_forward", {"activation": "gelu"}, ["activation must be one of", "'gelu'"]),
+    ("conv_block_backward", {"grad_around": f32(2)}, ["grad_around must have shape (17, 4, 7, 6)", "(2,)"]),
     ("residual_backward", {"grad_around": f32(2)}, ["grad_around must have shape (17, 4, 7, 6)", "(2,)"]),
     ("residual_backward", {"x": None}, ["x and input_activation come together", "'relu'"]),
     ("residual_backward", {"x": f32(2)}, ["x must have shape (17, 4, 7, 6)", "(2,)"]),

@@ -19,6 +19,7 @@ OPTIONAL = {
     ("conv_block_forward", "bias"),
     ("conv_block_backward", "grad_bias"),
     ("conv_block_backward", "y"),
+    ("conv_block_backward", "grad_around"),
     ("linear_forward", "bias"),
     ("linear_backward", "grad_bias"),
     ("linear_backward", "y"),

@@ -41,7 +41,7 @@ def both_ways(shape: tuple[int, ...], filters: int, size: int, padding: int, win
     options: dict[str, Any] = {"padding": padding, "activation": "relu", "window": window}
     y, argmax = kernels.conv_block_forward(x, weight, bias, **options)
     grads = np.full_like(weight, np.nan), np.full_like(bias, np.nan)
-    given = {**options, "y": y, "argmax": argmax, "input_activation": "relu"}
+    given = {**options, "y": y, "argmax": argmax, "input_activation": "relu", "grad_around": integers(*shape)}
     grad_x = kernels.conv_block_backward(x, weight, integers(*y.shape), *grads, **given)
     return [array for array in (y, argmax, grad_x, *grads) if array is not None]
 

@@ -35,6 +35,8 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "one dimension": ((1, 2, 9), (3, 2, 2), {}),
     "no window": ((2, 6, 4, 4), (5, 6, 3, 3), {"window": None}),
     "no window, wide, strides": ((1, WIDE, 5, 5), (WIDE, WIDE, 2, 2), {"window": None, "stride": 2}),
+    "two ways to x": ((1, 6, 4, 5), (5, 6, 3, 3), {"window": None, "padding": 1, "around": True}),
+    "two ways to x, pooled": ((1, 2, 6, 6), (3, 2, 3, 3), {"window": 3, "input_activation": None, "around": True}),
     "bare": ((1, 2, 5, 4), (3, 2, 2, 2), {"activation": None, "input_activation": None}),
 }
 
