@@ -57,9 +57,9 @@ def target_of(
 ) -> Target:
     """around: is added to the values. gate: these pass where it is positive, and are 0 elsewhere."""
     marks = NOTHING if argmax is None else argmax.reshape(-1).view(np.float32)
-    floor = RELU_FLOOR if relu else NO_FLOOR
-    others = (NOTHING if array is None else flat(array) for array in (gate, around))
-    return values.reshape(-1), marks, windows, floor, *others, streams(values, windows[1])
+    floor, past = RELU_FLOOR if relu else NO_FLOOR, streams(values, windows[1])
+    gates, others = NOTHING if gate is None else flat(gate), NOTHING if around is None else flat(around)
+    return values.reshape(-1), marks, windows, floor, gates, others, past
 
 
 def flat(array: Array) -> Array:
