@@ -123,9 +123,9 @@ def choices(case: Case, purpose: str, precision: str) -> Iterator[Choice]:
     gradients = import_module("cnn.kernels.cuda.conv_kernel_gradient")
     geometry = case.geometry
     if purpose == FORWARD:
-        found = [products.tiles(phases.forward_phase(geometry, case.bias, None), case.images, precision)]
+        found = products.tiles([phases.forward_phase(geometry, case.bias, None)], case.images, precision)
     elif purpose == INPUT_GRADIENT:
-        found = [products.tiles(phase, case.images, precision) for phase in phases.input_gradient_phases(geometry)]
+        found = products.tiles(phases.input_gradient_phases(geometry), case.images, precision)
     else:
         found = [gradients.tiles(phases.forward_phase(geometry, True, None), case.images, precision)]
     return (choice for choice in found if choice is not None and len(choice.tiles) > 1)

@@ -80,7 +80,7 @@ class Kernel:
     name: of the operation, for reports. py_func: the kernel as Python, its constants in its closure. parameters: Numba
     types, in order (see `pointer`). threads: the most a block may have. tile: the constants that tune, by name.
     shared_bytes: of dynamic shared memory. min_blocks: blocks that a multiprocessor must have room for, which bounds
-    the registers. body: what `side_by_side` made it of.
+    the registers. body: what `side_by_side` made it of, and `words`, of 4 bytes, of shared memory that it works in.
     """
 
     name: str
@@ -91,6 +91,7 @@ class Kernel:
     shared_bytes: int = 0
     min_blocks: int = 1
     body: Any = None
+    words: int = 0
 
     @cached_property
     def takes(self) -> tuple[tuple[bool, np.dtype[Any]], ...]:

@@ -4,7 +4,7 @@ Forward the convolution kernels pool where their sums lie in registers. Backward
 memory: its gradient kernels read the gradient of the maxima, and give it to where those stood. A wide layer has one
 pass for unpooling and derivative: by the emulator's estimates its products would take 10 us longer for reading maxima,
 8 of them for the input gradient (cifar-cnn's second layer, 128 images), and the pass takes 6.3. What does not depend on
-each other runs side by side: the kernel gradient with the input gradient of a small layer, or with the packing of the
+each other is one launch: the kernel gradient with the input gradient of a small layer, or with the packing of the
 weights for a large one.
 
 Other windows than 2 x 2 are pooled one operation after the other.
@@ -26,7 +26,7 @@ from cnn.kernels.cuda import residual as residuals
 from cnn.kernels.cuda.conv_phase import check_sizes, forward_phase, input_gradient_phases
 from cnn.kernels.cuda.conv_windows import is_fused
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
-from cnn.kernels.cuda.side_by_side import side_by_side
+from cnn.kernels.cuda.side_by_side import inside, side_by_side
 from cnn.kernels.cuda.tensor import served
 from cnn.kernels.cuda.tile_table import kept
 from cnn.kernels.geometry import ConvGeometry, PoolGeometry
@@ -106,13 +106,18 @@ def conv_block_backward(
         grad_output, argmax, y = gradient, None, None
     x, grad_output, read = aligned(x), aligned(grad_output), {"winners": _aligned(argmax), "outputs": _aligned(y)}
     calls: list[Call] = []
-    for part in plan.inputs:
-        calls += conv_forward.calls(part, conv.batch, grad_output, aligned(weight), own, inputs=x, **read)
-    beside = calls.pop(0) if plan.together else None
+    packing = beside = None
+    if plan.inputs is not None:
+        calls = conv_forward.calls(plan.inputs, conv.batch, grad_output, aligned(weight), own, inputs=x, **read)
+        if plan.inputs.pack is not None:
+            packing = calls.pop(0)
+        elif plan.together:
+            beside = calls.pop(0)
     if not zeroed:
         conv_kernel_gradient.clear(plan.kernel, grad_weight, grad_bias)
     arrays = x, grad_output, grad_weight, grad_bias
-    run([*conv_kernel_gradient.calls(plan.kernel, conv.batch, *arrays, beside=beside, **read), *calls])
+    first = conv_kernel_gradient.calls(plan.kernel, conv.batch, *arrays, beside=beside, packing=packing, **read)
+    run([*first, *calls])
     if own is not grad_x:
         residuals.residual_backward(own, grad_around, input_activation, x, grad_x)
 
@@ -123,7 +128,7 @@ def _plan_forward(
 ) -> conv_forward.Plan:
     check_sizes("conv_block_forward", conv.x_shape, conv.y_shape, conv.weight_shape)
     phase = forward_phase(conv, bias, activation, pooled=pooled)
-    return conv_forward.plan(phase, conv.batch, precision=precision)
+    return conv_forward.plan([phase], conv.batch, precision)
 
 
 @kept
@@ -135,20 +140,24 @@ def _plan_backward(conv: ConvGeometry, *options: Any) -> BackwardPlan:
 @dataclass(frozen=True)
 class BackwardPlan:
     """before: the pass that makes the gradient of the convolution's sums, where the others do not read it from that of
-    y. kernel: of the kernel gradient. inputs: of the phases of the input gradient. together: whether the first launch
-    of those runs beside the first of the kernel gradient.
+    y. kernel: of the kernel gradient, inside which weights are packed. inputs: of the input gradient. together: whether
+    that has a launch which runs beside the kernel gradient.
     """
 
     before: Launch | None
     kernel: conv_gradient_plan.Plan
-    inputs: tuple[conv_forward.Plan, ...]
+    inputs: conv_forward.Plan | None
     together: bool
 
     @property
     def launches(self) -> list[Launch]:
         """In their order."""
-        others = [launch for part in self.inputs for launch in part.launches]
-        kernel = side_by_side(self.kernel.gradient, others.pop(0)) if self.together else self.kernel.gradient
+        kernel = self.kernel.gradient
+        others = [] if self.inputs is None else self.inputs.launches
+        if self.inputs is not None and self.inputs.pack is not None:
+            kernel = inside(kernel, others.pop(0))
+        elif self.together:
+            kernel = side_by_side(kernel, others.pop(0))
         return [launch for launch in (self.before, kernel, self.kernel.add, *others) if launch is not None]
 
 
@@ -165,7 +174,7 @@ def plan_backward(
     """For windows of 2 x 2, or none. precision: one that the GPU serves."""
     pooled, before = pool is not None, None
     options: dict[str, Any] = {"source_pooled": pooled, "derivative": activation, "target_derivative": input_activation}
-    phases = input_gradient_phases(conv, **options) if needs_input_gradient else []
+    phases = conv_forward.by_work(input_gradient_phases(conv, **options)) if needs_input_gradient else []
     if conv.filters // conv.groups > conv_direct.FEW or not all(map(conv_direct.serves, phases)):
         if pool is not None:
             before = pooling.plan_max_pool_backward(pool, activation)
@@ -179,13 +188,10 @@ def plan_backward(
         tile = conv_kernel_gradient.large_tile(phase)
     kernel = conv_kernel_gradient.plan(phase, conv.batch, deterministic, tile, precision)
     if not phases:
-        return BackwardPlan(before, kernel, (), together=False)
-    first, *others = phases
-    small = tile is not None
-    beside = kernel.gradient.block[0] if small or not conv_direct.serves(first) else None
-    inputs = [conv_forward.plan(first, conv.batch, beside, precision)]
-    inputs += [conv_forward.plan(phase, conv.batch, precision=precision) for phase in others]
-    return BackwardPlan(before, kernel, tuple(inputs), together=small or inputs[0].pack is not None)
+        return BackwardPlan(before, kernel, None, together=False)
+    small, threads = tile is not None, kernel.gradient.block[0]
+    inputs = conv_forward.plan(phases, conv.batch, precision, threads if small else None, threads)
+    return BackwardPlan(before, kernel, inputs, together=small and inputs.pack is None)
 
 
 def _aligned(array: Any | None) -> Any | None:

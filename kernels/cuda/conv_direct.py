@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, int32, pointer, uint32
+from cnn.kernels.cuda.compiler import SIMULATED, Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.conv_result import derivative, square_writer
 from cnn.kernels.cuda.conv_windows import unpooled
@@ -170,9 +170,9 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
                     values[c] = value
 
     @device
-    def conv_direct(block, arguments):
+    def conv_direct(block, arguments, shared):
         source, winners, outputs, weight, bias, inputs, target, places, images = arguments
-        shared = cuda.shared.array(SHARED, float32, alignment=ALIGNMENT)  # weights, and in the end sums of the parts
+        # shared: weights, and in the end sums of the parts
         sums = cuda.local.array(SUMS, float32)
         values = cuda.local.array(VALUES, float32)  # of two rows, from the tap that is multiplied on
         below = cuda.local.array(BELOW, float32)
@@ -278,6 +278,7 @@ def _direct(phase: ConvPhase, filters: int, squares: int, threads: int) -> Kerne
         (real, whole if POOLED else real, *(real,) * 5, whole if phase.pooled else real, uint32),
         THREADS,
         {"filters": FILTERS, "squares": SQUARES},
+        words=SHARED,
     )
 
 

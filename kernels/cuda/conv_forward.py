@@ -1,10 +1,13 @@
 """The forward convolution: a direct kernel for few channels, else the implicit matrix product, on tensor cores where
-the precision lets them.
+the precision lets them. The phases of an input gradient are computed here, too, as far as possible in one launch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from cnn.kernels import buffers
 from cnn.kernels.cuda import conv_direct, conv_pack, conv_product, conv_tensor, conv_tensor_pack, conv_tensor_tile
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
 from cnn.kernels.cuda.launch import Call, Launch, aligned, aligned_result, run
+from cnn.kernels.cuda.side_by_side import all_side_by_side, side_by_side
 from cnn.kernels.cuda.tensor import served
 from cnn.kernels.cuda.tile_table import Choice, kept
 from cnn.kernels.geometry import ConvGeometry
@@ -22,7 +26,7 @@ PACK_THREADS = 128
 
 
 @dataclass(frozen=True)
-class Plan:
+class PhasePlan:
     """How one phase is computed. pack: before the other, where it reads packed weights; its arguments: weight, packed
     weights, of which there are `packed`.
     """
@@ -31,10 +35,28 @@ class Plan:
     pack: Launch | None
     packed: int
 
+
+@dataclass(frozen=True)
+class Plan:
+    """How the phases of a target are computed: what packs weights for any of them is one launch, and then those that
+    can run side by side are one.
+    """
+
+    groups: tuple[tuple[PhasePlan, ...], ...]
+
+    @property
+    def pack(self) -> Launch | None:
+        packs = [each.pack for group in self.groups for each in group if each.pack is not None]
+        return reduce(side_by_side, packs) if packs else None
+
+    @property
+    def mains(self) -> list[Launch]:
+        return [reduce(side_by_side, (each.main for each in group)) for group in self.groups]
+
     @property
     def launches(self) -> list[Launch]:
         """In their order."""
-        return [self.main] if self.pack is None else [self.pack, self.main]
+        return [launch for launch in (self.pack, *self.mains) if launch is not None]
 
 
 def conv_forward(
@@ -55,41 +77,88 @@ def conv_forward(
 @kept
 def _plan(geometry: ConvGeometry, bias: bool, activation: str | None, precision: str) -> Plan:
     check_sizes("conv_forward", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    return plan(forward_phase(geometry, bias, activation), geometry.batch, precision=precision)
+    return plan([forward_phase(geometry, bias, activation)], geometry.batch, precision)
 
 
-def plan(phase: ConvPhase, images: int, threads: int | None = None, precision: str = FLOAT32) -> Plan:
-    """threads: of a block that is to run beside others of so many; the direct kernel takes that only where it is small
-    enough to (see `conv_direct.is_small`). precision: one that the GPU serves.
+def plan(
+    phases: Sequence[ConvPhase],
+    images: int,
+    precision: str = FLOAT32,
+    threads: int | None = None,
+    pack_threads: int = PACK_THREADS,
+) -> Plan:
+    """Of the phases of one target, which share all but their taps and places.
+
+    precision: one that the GPU serves. threads: of a block that is to run beside others of so many; the direct kernel
+    takes that only where it is small enough to (see `conv_direct.is_small`). pack_threads: of blocks that pack weights.
     """
+    plans = [_of_phase(phase, phases, images, precision, threads, pack_threads) for phase in by_work(phases)]
+    return Plan(tuple(tuple(group) for _, group in groupby(plans, _joins)))
+
+
+def by_work(phases: Sequence[ConvPhase]) -> list[ConvPhase]:
+    """The longest first: blocks of the short ones then fill the gaps in the end."""
+    return sorted(phases, key=lambda phase: -phase.taps * phase.pixels)
+
+
+def _of_phase(
+    phase: ConvPhase,
+    phases: Sequence[ConvPhase],
+    images: int,
+    precision: str,
+    threads: int | None,
+    pack_threads: int,
+) -> PhasePlan:
     if conv_direct.serves(phase):
-        return Plan(conv_direct.plan(phase, images, threads), None, 0)
+        return PhasePlan(conv_direct.plan(phase, images, threads), None, 0)
     if conv_tensor_tile.serves(phase, precision):
         wide = conv_tensor_tile.choose_tile(phase, images, precision)
-        pack, packed = conv_tensor_pack.plan(phase, precision, wide.rows, threads or PACK_THREADS)
-        return Plan(conv_tensor.plan(phase, images, precision, wide), pack, packed)
-    tile = conv_product.choose_tile(phase, images)
-    pack, packed = conv_pack.plan(phase, tile.rows, tile.depth, threads or PACK_THREADS)
-    return Plan(conv_product.plan(phase, images, tile), pack if packed else None, packed)
+        pack, packed = conv_tensor_pack.plan(phase, precision, wide.rows, pack_threads)
+        return PhasePlan(conv_tensor.plan(phase, images, precision, wide), pack, packed)
+    tile = conv_product.choose_tile(_products(phases, precision), images)
+    pack, packed = conv_pack.plan(phase, tile.rows, tile.depth, pack_threads)
+    return PhasePlan(conv_product.plan(phase, images, tile), pack if packed else None, packed)
+
+
+def _products(phases: Sequence[ConvPhase], precision: str) -> list[ConvPhase]:
+    """Those that `conv_product` computes."""
+    others = (conv_direct.serves, lambda phase: conv_tensor_tile.serves(phase, precision))
+    return [phase for phase in by_work(phases) if not any(serves(phase) for serves in others)]
+
+
+def _joins(plan_: PhasePlan) -> Any:
+    """What is the same for neighbours that run side by side. On tensor cores none do: each has its own table in shared
+    memory, and all of them would be too much.
+    """
+    name = plan_.main.kernel.name
+    return (name, plan_.main.block) if name in ("conv_direct", "conv_product") else id(plan_)
 
 
 def tiles(
-    phase: ConvPhase, images: int, precision: str = FLOAT32
-) -> Choice[conv_product.Tile] | Choice[conv_tensor_tile.Tile] | None:
-    """Which there are for a phase; None for the direct kernel, which has one."""
-    if conv_direct.serves(phase):
-        return None
-    if conv_tensor_tile.serves(phase, precision):
-        return conv_tensor_tile.tiles(phase, images, precision)
-    return conv_product.tiles(phase, images)
+    phases: Sequence[ConvPhase], images: int, precision: str = FLOAT32
+) -> list[Choice[conv_product.Tile] | Choice[conv_tensor_tile.Tile]]:
+    """What there is to choose for the phases of a target; nothing for the direct kernel, which has one tile."""
+    wide = [phase for phase in phases if conv_tensor_tile.serves(phase, precision) and not conv_direct.serves(phase)]
+    found: list[Any] = [conv_tensor_tile.tiles(phase, images, precision) for phase in wide]
+    products = _products(phases, precision)
+    return [*found, conv_product.tiles(products, images)] if products else found
 
 
 def calls(plan_: Plan, images: int, source: Any, weight: Any, target: Any, **others: Any) -> list[Call]:
-    """What computes one phase of `target` from `source`. Arrays are aligned; others: see `arguments`."""
-    if plan_.pack is None:
-        return [(plan_.main, arguments(images, source, weight, target, **others))]
-    packed = buffers.empty(plan_.packed, np.float32, like=source)
-    return [(plan_.pack, (weight, packed)), (plan_.main, arguments(images, source, packed, target, **others))]
+    """What computes the phases of `target` from `source`; first what packs weights, if anything does. Arrays are
+    aligned; others: see `arguments`.
+    """
+    packs, mains = [], []
+    for group in plan_.groups:
+        of_group = []
+        for each in group:
+            weights = weight
+            if each.pack is not None:
+                weights = buffers.empty(each.packed, np.float32, like=source)
+                packs.append((each.pack, (weight, weights)))
+            of_group.append((each.main, arguments(images, source, weights, target, **others)))
+        mains.append(all_side_by_side(of_group))
+    return [all_side_by_side(packs), *mains] if packs else mains
 
 
 def arguments(

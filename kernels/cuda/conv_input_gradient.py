@@ -17,15 +17,12 @@ from cnn.kernels.geometry import ConvGeometry
 
 
 def conv_input_gradient(grad_output: Any, weight: Any, geometry: ConvGeometry, precision: str, out: Any) -> None:
-    plans = _plans(geometry, served(precision))
-    grad_output, weight = aligned(grad_output), aligned(weight)
+    plan_ = _plan(geometry, served(precision))
     with aligned_result(out) as grad_x:
-        for each in plans:
-            run(calls(each, geometry.batch, grad_output, weight, grad_x))
+        run(calls(plan_, geometry.batch, aligned(grad_output), aligned(weight), grad_x))
 
 
 @kept
-def _plans(geometry: ConvGeometry, precision: str) -> tuple[Plan, ...]:
-    """Of the phases."""
+def _plan(geometry: ConvGeometry, precision: str) -> Plan:
     check_sizes("conv_input_gradient", geometry.x_shape, geometry.y_shape, geometry.weight_shape)
-    return tuple(plan(phase, geometry.batch, precision=precision) for phase in input_gradient_phases(geometry))
+    return plan(input_gradient_phases(geometry), geometry.batch, precision)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from cnn.kernels.cuda.compiler import ALIGNMENT, Kernel, cuda, device, float32, int32, pointer, uint32
+from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_gradient_rows import row_reader
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.conv_run_sums import run_writers
@@ -82,9 +82,9 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
     position = positions(phase, False)
 
     @device
-    def conv_kernel_gradient(block, arguments):
+    def conv_kernel_gradient(block, arguments, shared):
         x, grad_output, winners, outputs, grad_weight, grad_bias, images, run = arguments
-        shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # two halves, of rows and then columns each
+        # shared: two halves, of rows and then columns each
         sums = cuda.local.array(SUMS, float32)
         offset = cuda.local.array(PLACES, uint32)
         down = cuda.local.array(PLACES, uint32)
@@ -203,4 +203,5 @@ def overlay_sums(phase: ConvPhase, tile: Tile, deterministic: bool) -> Kernel:
         (real, real, pointer(int32) if phase.pooled else real, real, real, real, uint32, uint32),
         THREADS,
         {"rows": ROWS, "columns": COLUMNS, "depth": DEPTH, "side": SIDE},
+        words=BUFFER,
     )

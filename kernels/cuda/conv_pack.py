@@ -32,7 +32,7 @@ def _pack(phase: ConvPhase, rows: int, depth: int, threads: int) -> Kernel:
     place = place_of_weight(phase)
 
     @device
-    def pack_weights(block, arguments):
+    def pack_weights(block, arguments, _shared):
         # A thread writes one packed weight.
         weight, packed = arguments
         i = uint32(block * uint32(THREADS) + uint32(cuda.threadIdx.x))

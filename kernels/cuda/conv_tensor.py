@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from cnn.kernels.cuda.compiler import ALIGNMENT, Kernel, cuda, device, float32, int32, pointer, uint32
+from cnn.kernels.cuda.compiler import Kernel, cuda, device, float32, int32, pointer, uint32
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.conv_result import square_writer
 from cnn.kernels.cuda.conv_tensor_source import source_reader
@@ -90,9 +90,9 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
     OWN_CHANNELS, VALUES = reader.values, max(PIECES + ROW_PIECES, 1) * reader.values
 
     @device
-    def conv_tensor(block, arguments):
+    def conv_tensor(block, arguments, shared):
         source, _winners, _outputs, weights, bias, inputs, target, places, images = arguments
-        shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # stages of weights, then halves of sources
+        # shared: stages of weights, then halves of sources
         table = cuda.shared.array(LINES, uint32)  # where each line's first channel is in the source
         sums = cuda.local.array(SUMS, float32)
         values = cuda.local.array(VALUES, float32)
@@ -215,4 +215,5 @@ def _product(phase: ConvPhase, precision: str, tile: Tile) -> Kernel:
         (*(real,) * 7, pointer(int32) if phase.pooled else real, uint32),
         THREADS,
         {"rows": ROWS, "images": IMAGES, "height": HEIGHT, "width": WIDTH},
+        words=BUFFER,
     )

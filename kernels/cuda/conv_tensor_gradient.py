@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from cnn.kernels.cuda.compiler import ALIGNMENT, SIMULATED, Kernel, cuda, device, float32, pointer, uint32
+from cnn.kernels.cuda.compiler import SIMULATED, Kernel, cuda, device, float32, pointer, uint32
 from cnn.kernels.cuda.conv_gradient_plan import Plan
 from cnn.kernels.cuda.conv_phase import ConvPhase
 from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, rows_of_workspace, run_writers
@@ -139,9 +139,9 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
                 parts[k * IMAGES + n] = value
 
     @device
-    def conv_tensor_gradient(block, arguments):
+    def conv_tensor_gradient(block, arguments, shared):
         x, grad_output, _winners, _outputs, grad_weight, grad_bias, images, run = arguments
-        shared = cuda.shared.array(BUFFER, float32, alignment=ALIGNMENT)  # two halves, of rows and then sources each
+        # shared: two halves, of rows and then sources each
         sums = cuda.local.array(SUMS, float32)
         values = cuda.local.array(VALUES, float32)
         parts = cuda.local.array(PARTS, float32)
@@ -274,4 +274,5 @@ def _gradient(phase: ConvPhase, precision: str, rows: int, rectangle: Rectangle,
         (*(real,) * 6, uint32, uint32),
         THREADS,
         {"rows": ROWS, "channels": CHANNELS, "taps": OWN_TAPS, "height": HEIGHT},
+        words=BUFFER,
     )

@@ -37,7 +37,7 @@ def _pack(phase: ConvPhase, precision: str, rows: int, threads: int) -> Kernel:
     place = place_of_weight(phase)
 
     @device
-    def pack_rounded(block, arguments):
+    def pack_rounded(block, arguments, _shared):
         # A thread writes one word.
         weight, packed = arguments
         i = uint32(block * uint32(THREADS) + uint32(cuda.threadIdx.x))

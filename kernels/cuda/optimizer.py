@@ -94,7 +94,7 @@ def _in_memory(number: Any, dtype: Any, like: Any) -> Any:
 @cache
 def _sgd(nesterov: bool) -> Kernel:
     @device
-    def sgd(block, arguments):
+    def sgd(block, arguments, _shared):
         value, gradient, velocity, lr, momentum, weight_decay, size = arguments
         i = uint32(block * uint32(THREADS) + uint32(cuda.threadIdx.x))
         if i < size:
@@ -109,7 +109,7 @@ def _sgd(nesterov: bool) -> Kernel:
 @cache
 def _adam(decoupled: bool) -> Kernel:
     @device
-    def adam(block, arguments):
+    def adam(block, arguments, _shared):
         value, gradient, mean, square, step, lr = arguments[:6]
         beta1, rest1, log1, beta2, rest2, log2, eps, weight_decay, size = arguments[6:]
         i = uint32(block * uint32(THREADS) + uint32(cuda.threadIdx.x))

@@ -32,7 +32,7 @@ def plan_record(threads: int, calls: bool) -> Launch:
 
 
 @device
-def _record(_block, arguments):
+def _record(_block, arguments, _shared):
     value, history, counts, size, images = arguments
     if uint32(cuda.threadIdx.x) == uint32(0):
         history[uint32(counts[0]) % size] = value[0]
@@ -41,8 +41,8 @@ def _record(_block, arguments):
 
 
 @device
-def _record_calls(block, arguments):
-    _record(block, arguments[:5])
+def _record_calls(block, arguments, shared):
+    _record(block, arguments[:5], shared)
     calls, made = arguments[5:]
     if uint32(cuda.threadIdx.x) == uint32(0):
         calls[1] += types.uint64(made)

@@ -3,7 +3,7 @@
 A table is a CSV file with a row for each kernel, compute capability and layer:
 
     kernel,sm,layer,tile,origin
-    conv_product,90,images=128 groups=1 sources=64 ... stride=1x1,rows=64 columns=64 depth=16 side=8,"measured: ..."
+    conv_product,90,images=128 groups=1 ... stride=1x1,rows=64 columns=64 depth=16 side=8 parts=1,"measured: ..."
 
 The user's table (`CNN_TILES`, else numba-cnn/tiles.csv in the user's configuration folder), which `python -m benchmarks
 tune` writes, goes before the one that comes along. A table with a mistake in it is reported and ignored as a whole; so
@@ -83,8 +83,10 @@ PLACES = ("CNN_TILES", "XDG_CONFIG_HOME", "HOME")
 _forced: dict[tuple[str, str], str] = {}
 
 
-def layer_of(phase: ConvPhase, images: int) -> str:
-    """What decides how fast a tile is. What is computed along with the convolution does not."""
+def layer_of(phase: ConvPhase, images: int, phases: int = 1) -> str:
+    """What decides how fast a tile is. What is computed along with the convolution does not. phases: in one launch, of
+    which this is the longest.
+    """
     down, right = phase.vertical, phase.horizontal
     parts = {
         "images": images,
@@ -94,6 +96,7 @@ def layer_of(phase: ConvPhase, images: int) -> str:
         "taps": f"{down.taps}x{right.taps}",
         "plane": f"{down.size}x{right.size}",
         "stride": f"{down.stride}x{right.stride}",
+        **({"phases": phases} if phases > 1 else {}),
     }
     return " ".join(f"{name}={value}" for name, value in parts.items())
 

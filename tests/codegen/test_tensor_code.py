@@ -37,7 +37,7 @@ def bare(precision: str) -> dict[str, Kernel]:
         gradient = conv_kernel_gradient.plan(phase, IMAGES, False, precision=precision).gradient
         found[f"{name} kernel gradient"] = gradient.kernel
         for purpose, each in (("forward", phase), ("input gradient", input_gradient_phases(geometry)[0])):
-            found[f"{name} {purpose}"] = conv_forward.plan(each, IMAGES, precision=precision).main.kernel
+            found[f"{name} {purpose}"] = conv_forward.plan([each], IMAGES, precision).mains[0].kernel
     return found
 
 

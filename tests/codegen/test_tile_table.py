@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from cnn.kernels.suites import SUITES
 IMAGES = 128
 GEOMETRY = ConvGeometry.of("test", (IMAGES, 64, 16, 16), (64, 64, 3, 3), padding=1)
 PHASE = forward_phase(GEOMETRY, True, None)
-CHOICE = conv_product.tiles(PHASE, IMAGES)
+CHOICE = conv_product.tiles([PHASE], IMAGES)
 RULE, OTHER, THIRD = CHOICE.tiles[:3]
 HEADER = "kernel,sm,layer,tile,origin"
 
@@ -43,7 +44,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_without_a_table_it_is_the_rule(user: Path) -> None:
     assert choose(CHOICE) == RULE
-    assert conv_product.choose_tile(PHASE, IMAGES) == RULE
+    assert conv_product.choose_tile([PHASE], IMAGES) == RULE
 
 
 def test_without_a_gpu_no_table_is_read(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,10 +55,10 @@ def test_without_a_gpu_no_table_is_read(user: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_row_decides_for_its_layer_and_gpu(user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(user, [row()])
-    assert conv_product.choose_tile(PHASE, IMAGES) == OTHER
-    tile = dict(conv_forward.plan(PHASE, IMAGES).main.kernel.tile)
-    assert tile == {"rows": OTHER.rows, "columns": OTHER.columns, "depth": OTHER.depth, "side": OTHER.side}
-    assert conv_product.choose_tile(PHASE, IMAGES + 1) == conv_product.tiles(PHASE, IMAGES + 1).tiles[0]
+    assert conv_product.choose_tile([PHASE], IMAGES) == OTHER
+    tile = dict(conv_forward.plan([PHASE], IMAGES).mains[0].kernel.tile)
+    assert tile == asdict(OTHER)
+    assert conv_product.choose_tile([PHASE], IMAGES + 1) == conv_product.tiles([PHASE], IMAGES + 1).tiles[0]
     monkeypatch.setattr(tile_table, "_compute_capability", lambda: 80)
     assert choose(CHOICE) == RULE
 
@@ -89,7 +90,7 @@ def test_a_plan_is_kept_while_it_would_be_made_the_same(user: Path, monkeypatch:
         return conv_forward._plan(GEOMETRY, True, None, "float32")
 
     def tile() -> dict[str, int]:
-        return dict(plan().main.kernel.tile)
+        return dict(plan().mains[0].kernel.tile)
 
     first = plan()
     assert plan() is first
@@ -150,9 +151,9 @@ def test_the_table_that_comes_along() -> None:
         for layer in suite.convolutions:
             geometry = layer.conv(suite.batch)
             there = forward_phase(geometry, layer.bias, None)
-            phases = [there, *input_gradient_phases(geometry)]
             found = [conv_kernel_gradient._tiles(there, suite.batch)]
-            found += filter(None, (conv_forward.tiles(phase, suite.batch) for phase in phases))
+            found += conv_forward.tiles([there], suite.batch)
+            found += conv_forward.tiles(input_gradient_phases(geometry), suite.batch)
             choices.update({(choice.kernel, choice.layer): choice for choice in found})
     table = read(tile_table.SHIPPED)
     assert table
@@ -164,7 +165,7 @@ def test_the_table_that_comes_along() -> None:
 def test_every_tile_compiles_without_spills(targets: int) -> None:
     geometry = ConvGeometry.of("test", (IMAGES, 32, 16, 16), (targets, 32, 3, 3), padding=1)
     phase = forward_phase(geometry, True, None)
-    launches = [conv_product.plan(phase, IMAGES, tile) for tile in conv_product.tiles(phase, IMAGES).tiles]
+    launches = [conv_product.plan(phase, IMAGES, tile) for tile in conv_product.tiles([phase], IMAGES).tiles]
     for tile in conv_kernel_gradient._tiles(phase, IMAGES).tiles:
         launches.append(conv_kernel_gradient.plan(phase, IMAGES, False, tile).gradient)
     for launch in launches:

@@ -36,10 +36,10 @@ def test_a_table_is_taken(cupy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     x, weight = SHAPE
     phase = forward_phase(ConvGeometry.of("test", x, weight, padding=1), False, None)
-    choice = conv_product.tiles(phase, x[0])
+    choice = conv_product.tiles([phase], x[0])
     other = tile_table.text_of(choice.tiles[-1])
     row = tile_table.Row(choice.kernel, compute_capability(), choice.layer, other, "measured: here")
     monkeypatch.setenv("CNN_TILES", str(tmp_path / "tiles.csv"))
     tile_table.write(tile_table.user_table(), [row])
     assert len(choice.tiles) > 1
-    assert conv_product.choose_tile(phase, x[0]) == choice.tiles[-1]
+    assert conv_product.choose_tile([phase], x[0]) == choice.tiles[-1]

@@ -67,18 +67,14 @@ def estimates_of(suite: str, precision: str = FLOAT32) -> Iterator[Estimate]:
         )
         places = np.zeros(shape, np.int32)
         there = forward_phase(geometry, joined.layer.bias, joined.activation, pooled=pool is not None)
-        plan = conv_forward.plan(there, images, precision=precision)
+        plan = conv_forward.plan([there], images, precision)
         passes = {"forward": conv_forward.calls(plan, images, x, weight, y, bias=bias, places=places)}
         back = plan_backward(geometry, joined.layer.bias, own, pool, before, False, number > 0, precision)
         read: dict[str, Any] = {"winners": places, "outputs": y}
         if back.before is not None:
             y = np.ones(geometry.y_shape, np.float32)
-        if number > 0:
-            passes["input gradient"] = [
-                call
-                for part in back.inputs
-                for call in conv_forward.calls(part, images, y, weight, x, inputs=x, **read)
-            ]
+        if back.inputs is not None:
+            passes["input gradient"] = conv_forward.calls(back.inputs, images, y, weight, x, inputs=x, **read)
         passes["kernel gradient"] = conv_kernel_gradient.calls(back.kernel, images, x, y, weight, bias, **read)
         for purpose, calls in passes.items():
             yield estimate(f"{suite}.{joined.layer.name}", purpose, geometry, calls)
@@ -126,15 +122,15 @@ def forward_calls(
     geometry: ConvGeometry, x: Array, weight: Array, bias: Array | None, y: Array, precision: str = FLOAT32
 ) -> list[Call]:
     """The launches of a pass with their arguments, NumPy arrays; here and below. precision: one that the GPU serves."""
-    plan = conv_forward.plan(forward_phase(geometry, bias is not None, None), geometry.batch, precision=precision)
+    plan = conv_forward.plan([forward_phase(geometry, bias is not None, None)], geometry.batch, precision)
     return conv_forward.calls(plan, geometry.batch, x, weight, y, bias=bias)
 
 
 def input_gradient_calls(
     geometry: ConvGeometry, grad_output: Array, weight: Array, grad_x: Array, precision: str = FLOAT32
 ) -> list[Call]:
-    plans = [conv_forward.plan(phase, geometry.batch, precision=precision) for phase in input_gradient_phases(geometry)]
-    return [call for plan in plans for call in conv_forward.calls(plan, geometry.batch, grad_output, weight, grad_x)]
+    plan = conv_forward.plan(input_gradient_phases(geometry), geometry.batch, precision)
+    return conv_forward.calls(plan, geometry.batch, grad_output, weight, grad_x)
 
 
 def kernel_gradient_calls(

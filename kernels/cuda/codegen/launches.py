@@ -183,9 +183,9 @@ def _in_order(layers: list[Joined]) -> Iterator[Joined]:
 
 
 def _reversed(layers: list[Joined], taken: dict[str, tuple[str | None, str | None]]) -> Iterator[Joined]:
-    """The layers as the way back goes: of a residual layer its own activation, body, shortcut, and then the sum."""
+    """The layers as the way back goes: of a residual layer its own activation, shortcut, body, and then the sum."""
     for _, block in groupby(reversed(layers), key=_place):
-        parts = sorted(block, key=lambda joined: ("body" not in joined.layer.name, "shortcut" not in joined.layer.name))
+        parts = sorted(block, key=lambda joined: ("shortcut" not in joined.layer.name, "body" not in joined.layer.name))
         *others, last = parts
         if last.layer.operation == "add":
             own = taken[last.layer.name][0]
@@ -203,7 +203,7 @@ def _forward(joined: Joined, images: int) -> Iterator[Work]:
     size = images * math.prod(layer.x)
     if layer.operation == "conv":
         phase = forward_phase(layer.conv(images), layer.bias, function, pooled=pooling is not None)
-        for launch in conv_forward.plan(phase, images, precision=layer.precision).launches:
+        for launch in conv_forward.plan([phase], images, layer.precision).launches:
             yield Work(layer.name, purpose, launch)
         if joined.dropout is not None:
             yield Work(joined.dropout.name, "forward", dropout.plan_dropout(images * math.prod(joined.dropout.x)))
@@ -255,7 +255,7 @@ def _backward(
         options = layer.bias, own, pooling, before, deterministic, needs_input_gradient, layer.precision
         plan = conv_block.plan_backward(layer.conv(images), *options)
         purposes = ["unpooling"] * (plan.before is not None)
-        purposes += ["both gradients" if plan.together and plan.inputs[0].pack is None else "kernel gradient"]
+        purposes += ["both gradients" if plan.together else "kernel gradient"]
         purposes += ["kernel gradient"] * deterministic
         for purpose, launch in zip(chain(purposes, repeat("input gradient")), plan.launches, strict=False):
             yield Work(layer.name, purpose, launch)
