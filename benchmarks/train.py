@@ -47,7 +47,8 @@ def measure(
 ) -> None:
     for network in networks:
         tell(f"{network.name} {network.shape}: {VERIFIED_STEPS} losses of {VERIFIED_IMAGES} images are verified")
-        right = [trainer for trainer in trainers if _is_right(recorder, network, trainer)]
+        expected = expected_losses(network, *batch_of(network, VERIFIED_IMAGES))
+        right = [trainer for trainer in trainers if _is_right(recorder, network, trainer, expected)]
         _steps(recorder, network, right, seconds)
         _one_image(recorder, network, right, seconds)
         for trainer in right if with_memory else ():
@@ -61,7 +62,7 @@ def batch_of(network: Network, images: int) -> tuple[Any, Any]:
     return draw.random((images, *network.image), np.float32), draw.integers(0, network.classes, images)
 
 
-def _is_right(recorder: Recorder, network: Network, trainer: Trainer) -> bool:
+def _is_right(recorder: Recorder, network: Network, trainer: Trainer, expected: Sequence[float]) -> bool:
     x, labels = batch_of(network, VERIFIED_IMAGES)
     try:
         training = trainer.start(network.build(dropout=False), RATE)
@@ -70,7 +71,6 @@ def _is_right(recorder: Recorder, network: Network, trainer: Trainer) -> bool:
     except Exception as error:  # whatever it is, it costs this one its rows, not the others theirs
         status, note = FAILED, f"{type(error).__name__}: {error}".splitlines()[0]
     else:
-        expected = expected_losses(network, x, labels)
         if np.allclose(losses, expected, rtol=LOSS_TOLERANCE[trainer.precision], atol=0):
             return True
         status, note = WRONG, f"its losses are {losses} where the reference has {expected}"

@@ -69,7 +69,7 @@ def test_a_stage_that_breaks_off_is_a_finding(
     monkeypatch.setattr(gpu, "missing", lambda: None)
     monkeypatch.setattr(gpu, "emulated", lambda: False)
     monkeypatch.setattr(gpu, "state", lambda: "temperature.gpu 40")
-    for stage in ("_tests", "_launch", "_train"):
+    for stage in ("_tests", "_train", "_launch", "_accuracy"):
         monkeypatch.setattr(gpu_check, stage, lambda report: None)
     monkeypatch.setattr(gpu_check, "_conv", breaks)
     file = tmp_path / "report.md"
