@@ -56,7 +56,7 @@ def plan(model: Layer, image: tuple[int, int, int], classes: int, batch: int) ->
         if before.operation == "conv" and layer.operation == "max_pool"
     }
     works = training_step(suite)
-    # An input gradient with a stride is one launch for each phase of its pixels, and each does a part.
+    # On tensor cores an input gradient with a stride is a launch for each phase of its pixels, and each does a part.
     parts = Counter((work.layer, work.purpose, work.name) for work in works)
     lines = []
     for work in works:

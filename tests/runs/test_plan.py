@@ -73,13 +73,13 @@ def test_costs_by_hand() -> None:
     assert lines["batch", "gather"].bytes == 160 + 4 * 160
     parameters = 54 + 3 + 120 + 10
     assert lines["optimizer", "update"].bytes == 4 * 5 * parameters
-    # The phases of an input gradient with a stride share one pass.
+    # The phases of an input gradient with a stride are one launch.
     strided = cnn.Sequential(
         cnn.Conv2d(2, 3, 3), cnn.ReLU(), cnn.Conv2d(3, 4, 3, stride=2), cnn.Flatten(), cnn.Linear(16, 10)
     )
-    inputs = [line for line in plan(strided, (2, 8, 8), 10, 5) if (line.layer, line.purpose) == ("2", "input gradient")]
-    assert len(inputs) >= 3
-    assert sum(line.flops for line in inputs) == pytest.approx(2 * 5 * 4 * 4 * 27, rel=0.3)
+    given = plan(strided, (2, 8, 8), 10, 5)
+    (line,) = [line for line in given if (line.layer, line.purpose) == ("2", "input gradient")]
+    assert line.flops == 2 * 5 * 4 * 4 * 27
 
 
 def test_the_table_ends_with_sums() -> None:
