@@ -20,6 +20,7 @@ from time import perf_counter
 from benchmarks.clock import Statistics
 from benchmarks.recorder import Recorder
 from benchmarks.rows import FAILED
+from benchmarks.selection import named
 from benchmarks.telling import tell
 
 CPU, CUDA, TORCH, COMPILED = "ours", "ours-cuda", "torch", "torch-compile"
@@ -102,7 +103,7 @@ def _steps(what: str, name: str) -> dict[str, float]:
     from benchmarks.train import RATE, batch_of
     from benchmarks.trainers import TRAINERS
 
-    trainer = next(trainer for trainer in TRAINERS if trainer.name == what)
+    trainer = named(TRAINERS, what)
     if what != CPU:
         import_module("torch")
     imported = perf_counter()

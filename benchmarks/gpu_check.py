@@ -25,7 +25,7 @@ from benchmarks.networks import Network
 from benchmarks.providers import PROVIDERS
 from benchmarks.recorder import Recorder
 from benchmarks.rows import OK, Row
-from benchmarks.selection import Candidate, select
+from benchmarks.selection import Candidate, named, select
 from benchmarks.tables import Table
 from benchmarks.telling import tell
 from benchmarks.trainers import TRAINERS
@@ -190,7 +190,7 @@ def _ours(candidate: Candidate) -> bool:
 
 
 def _step_once(network: Network, name: str) -> None:
-    trainer = next(trainer for trainer in TRAINERS if trainer.name == name)
+    trainer = named(TRAINERS, name)
     for images, dropout in ((train.VERIFIED_IMAGES, False), (network.batch, True)):
         training = trainer.start(network.build(dropout), train.RATE)
         training.step(*map(training.move, train.batch_of(network, images)))
@@ -199,7 +199,7 @@ def _step_once(network: Network, name: str) -> None:
 
 
 def _pass_once(case: shapes.Case, name: str) -> None:
-    provider = next(provider for provider in PROVIDERS if provider.name == name)
+    provider = named(PROVIDERS, name)
     data = Data.of(case)
     for purpose in case.passes:
         if provider.refuses(case, purpose) is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import run
 
 from benchmarks.networks import Network
+from benchmarks.selection import named
 from benchmarks.shapes import QUICK_IMAGES
 from benchmarks.trainers import TRAINERS, Trainer
 
@@ -40,7 +41,7 @@ def main(name: str, batch: int, trainer_name: str) -> None:
     from benchmarks.train import RATE, batch_of
 
     network = replace(Network.named(name), batch=batch)
-    trainer = next(trainer for trainer in TRAINERS if trainer.name == trainer_name)
+    trainer = named(TRAINERS, trainer_name)
     x, labels = batch_of(network, batch)
     warm_up = trainer.start(network.build(), RATE)
     warm_up.step(warm_up.move(x[:QUICK_IMAGES]), warm_up.move(labels[:QUICK_IMAGES]))

@@ -21,6 +21,11 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
+def named(candidates: Sequence[C], name: str) -> C:
+    """The one of that name, which another process has chosen among the same."""
+    return next(candidate for candidate in candidates if candidate.name == name)
+
+
 def select(candidates: Sequence[C], names: Sequence[str], device: str, compiled: bool) -> tuple[list[C], list[str]]:
     """Those named, else all of the device; and a line for each that was wanted and is not to be had.
 

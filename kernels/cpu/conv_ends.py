@@ -20,7 +20,7 @@ from cnn.kernels.cpu.layout import interleave
 from cnn.kernels.cpu.simd import LANES, add_tile, load_tile, splat_rows, store, zeros
 from cnn.kernels.cpu.simd_arithmetic import plus
 from cnn.kernels.cpu.simd_choice import clip_below, take_equal, where_positive, where_wins
-from cnn.kernels.cpu.simd_memory import stream, streamed, streams
+from cnn.kernels.cpu.simd_memory import streams, write, written
 from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
 from cnn.kernels.geometry import PoolGeometry
 
@@ -110,8 +110,7 @@ def deliver(planes, plane, target, image, images, channels, part, padded_part):
             _deliver_plane(planes, first, target, image, images, channels, c)
         else:
             _pool_plane(planes, first, target, image, images, channels, c)
-    if target[6]:
-        streamed()
+    written(target[6])
 
 
 @jit(inline="always")
@@ -139,10 +138,7 @@ def _deliver_plane(planes, first, target, image, images, channels, c):
                 tile = add_tile(tile, around, start, step, 0)
             if gate.size > 0:
                 tile = where_positive(tile, load_tile(gate, start, step, 0, LANES, 1, LANES))
-            if past:
-                stream(tile, values, start, step, 0)
-            else:
-                store(tile, values, start, step, 0)
+            write(tile, values, start, step, 0, past)
         else:
             if around.size > 0:
                 tile = plus(tile, load_rows(around, start, step, images, pixels - p, LANES))

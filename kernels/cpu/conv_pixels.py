@@ -35,7 +35,7 @@ from cnn.kernels.cpu.simd import (
 )
 from cnn.kernels.cpu.simd_arithmetic import plus
 from cnn.kernels.cpu.simd_choice import clip_below, from_lane, where_positive
-from cnn.kernels.cpu.simd_memory import stream, streamed, streams
+from cnn.kernels.cpu.simd_memory import write, written
 from cnn.kernels.cpu.threads import scratch, share_signalled
 from cnn.kernels.geometry import ConvGeometry
 
@@ -48,7 +48,8 @@ PARTS = 8
 def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Array | None, y: Target) -> None:
     """The forward pass or the input gradient, as the plan says. Nothing may be pooled on the way."""
     source, target = plan.source, plan.target
-    out, _, _, floor, gate, around, _ = y
+    out, _, _, floor, gate, around, past = y
+    past = past and target.width % LANES == 0  # a tile begins anywhere in a row that is not whole vectors
     weights = scratch("picked", plan.weights.size)
     pick(flat(weight), plan.weights, weights)
     biases = np.zeros(target.channels, np.float32) if bias is None else flat(bias)
@@ -58,7 +59,7 @@ def correlate(plan: Correlation, x: Source, batch: int, weight: Array, bias: Arr
         correlate_images(
             *(words, first, last, plan.copied),
             *(x, source.layout, scratch("source", source.channels * source.size)),
-            *(out, floor, gate, around, streams(out, target.width), target.height, target.width, plan.down),
+            *(out, floor, gate, around, past, target.height, target.width, plan.down),
             *(weights, biases, plan.offsets),
         )
 
@@ -146,12 +147,8 @@ def _correlate_images(channels: int, vectors: int, lanes: int) -> Any:
                         if gate.size > 0:
                             open_gate = load_tile(gate, at, pixels, target_right, channels, vectors, lanes)
                             tile = where_positive(tile, open_gate)
-                        if past:
-                            stream(tile, y, at, pixels, target_right)
-                        else:
-                            store(tile, y, at, pixels, target_right)
-        if past:
-            streamed()
+                        write(tile, y, at, pixels, target_right, past)
+        written(past)
 
     return correlate_images
 

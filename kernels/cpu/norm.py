@@ -20,10 +20,10 @@ from cnn.kernels.cpu.activation import flat_view
 from cnn.kernels.cpu.compile import REORDERED, inner, jit
 from cnn.kernels.cpu.element import get, put
 from cnn.kernels.cpu.signals import begin
-from cnn.kernels.cpu.simd import LANES, add_vector, load_tile, store, store_sums, zeros
+from cnn.kernels.cpu.simd import LANES, add_vector, load_tile, store_sums, zeros
 from cnn.kernels.cpu.simd_arithmetic import minus, plus, plus_product, times
 from cnn.kernels.cpu.simd_choice import clip_below, where_positive
-from cnn.kernels.cpu.simd_memory import stream, streamed, streams
+from cnn.kernels.cpu.simd_memory import streams, write, written
 from cnn.kernels.cpu.threads import share_signalled
 
 Array = np.ndarray[Any, Any]
@@ -109,17 +109,13 @@ def _affine(x, images, channels, pixels, c, scale, shift, around, floor, y, past
             if around.size > 0:
                 tile = add_vector(tile, around, i)
             tile = clip_below(tile, floor)
-            if past:
-                stream(tile, y, i, 0, 0)
-            else:
-                store(tile, y, i, 0, 0)
+            write(tile, y, i, 0, 0, past)
         for i in range(whole, first + pixels):
             value = get(x, i) * scale + shift
             if around.size > 0:
                 value += get(around, i)
             put(y, i, floor if value < floor else value)  # NaN is not below, and stays
-    if past:
-        streamed()
+    written(past)
 
 
 @jit(fastmath=REORDERED)
@@ -234,14 +230,10 @@ def _gradients(
                     tile = where_positive(tile, load_tile(gate, i, 0, 0, 1, 1, LANES))
                 apart = minus(load_tile(x, i, 0, 0, 1, 1, LANES), mean)
                 tile = minus(plus(times(tile, factor), times(apart, -slope)), shift)
-                if past:
-                    stream(tile, grad_x, i, 0, 0)
-                else:
-                    store(tile, grad_x, i, 0, 0)
+                write(tile, grad_x, i, 0, 0, past)
             for i in range(whole, start + pixels):
                 put(grad_x, i, factor * _passed(g, gate, i) - (get(x, i) - mean) * slope - shift)
-    if past:
-        streamed()
+    written(past)
 
 
 @inner()

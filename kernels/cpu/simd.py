@@ -37,6 +37,7 @@ from cnn.kernels.cpu.vectors import (
     put,
     shuffle,
     splat,
+    targets,
     tile_of,
 )
 
@@ -182,10 +183,8 @@ def add_column(_typing: Any, tile: Any, a: Any, i: Any, step: Any, across: Any, 
 @intrinsic
 def store(_typing: Any, tile: Any, y: Any, i: Any, down: Any, right: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature, args, 1)
-        for k, r, c in tile.cells:
-            target = moved(builder, moved(builder, start, r, args[3]), c, args[4])
-            put(builder, builder.extract_value(args[0], k), target)
+        for vector, target in targets(context, builder, signature, args):
+            put(builder, vector, target)
         return context.get_dummy_value()
 
     return types.none(tile, y, types.int64, types.int64, types.int64), codegen

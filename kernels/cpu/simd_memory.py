@@ -2,10 +2,10 @@
 
 A common store first reads the cache line that it changes, and takes the place of another; a streamed one does neither.
 
-    stream(tile, y, i, down, right)      as `simd.store`; every vector must begin at a multiple of its own size
-    streamed()                           what was streamed is written before anything that is stored after it
-    streams(array, run)                  on the host: whether runs of so many elements of the array are to be streamed
-    prefetch(x, i)                       begin to bring the cache line of x[i] into the second-level cache
+    streams(array, run)                    on the host: whether runs of so many elements of the array are to be streamed
+    write(tile, y, i, down, right, past)   as `simd.store`; past: streamed, from a multiple of a vector's size on
+    written(past)                          what was streamed is in memory before anything that is stored from now on
+    prefetch(x, i)                         begin to bring the cache line of x[i] into the second-level cache
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from cnn.kernels.cpu.simd import LANES
-from cnn.kernels.cpu.vectors import declared, moved, pointer, put
+from cnn.kernels.cpu.vectors import declared, pointer, put, targets
 
 # Bytes from which on it is faster: on 2 cores with second-level caches of 1 MiB, any bound of 2 to 8 MiB did.
 LARGE = 2**22
@@ -30,16 +30,30 @@ def streams(array: np.ndarray[Any, Any], run: int) -> bool:
 
 
 @intrinsic
-def stream(_typing: Any, tile: Any, y: Any, i: Any, down: Any, right: Any) -> Any:
+def write(_typing: Any, tile: Any, y: Any, i: Any, down: Any, right: Any, past: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        start = pointer(context, builder, signature, args, 1)
-        for k, r, c in tile.cells:
-            target = moved(builder, moved(builder, start, r, args[3]), c, args[4])
-            written = put(builder, builder.extract_value(args[0], k), target, align=4 * tile.lanes)
-            written.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        pairs = targets(context, builder, signature, args)
+        with builder.if_else(args[5]) as (streamed, stored):
+            with streamed:
+                for vector, target in pairs:
+                    instruction = put(builder, vector, target, align=4 * tile.lanes)
+                    instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+            with stored:
+                for vector, target in pairs:
+                    put(builder, vector, target)
         return context.get_dummy_value()
 
-    return types.none(tile, y, types.int64, types.int64, types.int64), codegen
+    return types.none(tile, y, types.int64, types.int64, types.int64, types.boolean), codegen
+
+
+@intrinsic
+def written(_typing: Any, past: Any) -> Any:
+    def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        with builder.if_then(args[0]):
+            builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.none(types.boolean), codegen
 
 
 @intrinsic
@@ -52,12 +66,3 @@ def prefetch(_typing: Any, x: Any, i: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(x, types.int64), codegen
-
-
-@intrinsic
-def streamed(_typing: Any) -> Any:
-    def codegen(context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.none(), codegen

@@ -60,6 +60,15 @@ def load(builder: Any, source: Any, lanes: int) -> Any:
     return builder.load(builder.bitcast(source, vector_of(lanes).as_pointer()), align=4)
 
 
+def targets(context: Any, builder: Any, signature: Any, args: Any) -> list[tuple[Any, Any]]:
+    """Of args = tile, y, i, down, right, ...: each vector of the tile, and its address, y[i + r down + c right]."""
+    start = pointer(context, builder, signature, args, 1)
+    return [
+        (builder.extract_value(args[0], k), moved(builder, moved(builder, start, r, args[3]), c, args[4]))
+        for k, r, c in signature.args[0].cells
+    ]
+
+
 def put(builder: Any, vector: Any, target: Any, align: int = 4) -> Any:
     return builder.store(vector, builder.bitcast(target, vector.type.as_pointer()), align=align)
 

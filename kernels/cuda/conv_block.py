@@ -174,7 +174,7 @@ def plan_backward(
     """For windows of 2 x 2, or none. precision: one that the GPU serves."""
     pooled, before = pool is not None, None
     options: dict[str, Any] = {"source_pooled": pooled, "derivative": activation, "target_derivative": input_activation}
-    phases = conv_forward.by_work(input_gradient_phases(conv, **options)) if needs_input_gradient else []
+    phases = input_gradient_phases(conv, **options) if needs_input_gradient else []
     if conv.filters // conv.groups > conv_direct.FEW or not all(map(conv_direct.serves, phases)):
         if pool is not None:
             before = pooling.plan_max_pool_backward(pool, activation)

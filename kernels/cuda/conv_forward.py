@@ -87,18 +87,13 @@ def plan(
     threads: int | None = None,
     pack_threads: int = PACK_THREADS,
 ) -> Plan:
-    """Of the phases of one target, which share all but their taps and places.
+    """Of the phases of one target, which share all but their taps and places, the longest first.
 
     precision: one that the GPU serves. threads: of a block that is to run beside others of so many; the direct kernel
     takes that only where it is small enough to (see `conv_direct.is_small`). pack_threads: of blocks that pack weights.
     """
-    plans = [_of_phase(phase, phases, images, precision, threads, pack_threads) for phase in by_work(phases)]
+    plans = [_of_phase(phase, phases, images, precision, threads, pack_threads) for phase in phases]
     return Plan(tuple(tuple(group) for _, group in groupby(plans, _joins)))
-
-
-def by_work(phases: Sequence[ConvPhase]) -> list[ConvPhase]:
-    """The longest first: blocks of the short ones then fill the gaps in the end."""
-    return sorted(phases, key=lambda phase: -phase.taps * phase.pixels)
 
 
 def _of_phase(
@@ -123,7 +118,7 @@ def _of_phase(
 def _products(phases: Sequence[ConvPhase], precision: str) -> list[ConvPhase]:
     """Those that `conv_product` computes."""
     others = (conv_direct.serves, lambda phase: conv_tensor_tile.serves(phase, precision))
-    return [phase for phase in by_work(phases) if not any(serves(phase) for serves in others)]
+    return [phase for phase in phases if not any(serves(phase) for serves in others)]
 
 
 def _joins(plan_: PhasePlan) -> Any:

@@ -23,7 +23,7 @@ from cnn.kernels.cuda.conv_overlays import Tile, overlay_sums
 from cnn.kernels.cuda.conv_phase import ConvPhase, check_sizes, forward_phase
 from cnn.kernels.cuda.conv_run_sums import ADD_THREADS, add_runs, rows_of_workspace
 from cnn.kernels.cuda.launch import Call, Launch, aligned, run
-from cnn.kernels.cuda.side_by_side import all_side_by_side, inside
+from cnn.kernels.cuda.side_by_side import all_side_by_side, call_inside
 from cnn.kernels.cuda.tensor import served
 from cnn.kernels.cuda.tile_table import Choice, choose, kept, layer_of
 from cnn.kernels.geometry import ConvGeometry
@@ -80,7 +80,7 @@ def calls(
 ) -> list[Call]:
     """What adds the gradients to grad_weight and grad_bias. Arrays are aligned; winners, outputs: as in
     `conv_forward.arguments`. beside, packing: calls that neither need the first one nor are needed by it, and become
-    one with it: see `side_by_side` and `inside`.
+    one with it: see `side_by_side`, where both ways stand.
     """
     bias = grad_weight if grad_bias is None else grad_bias  # an address that is never used
     sums = grad_weight, bias
@@ -89,8 +89,7 @@ def calls(
     winners, outputs = (grad_output if array is None else array for array in (winners, outputs))
     first: Call = plan_.gradient, (x, grad_output, winners, outputs, *sums, np.uint32(images), np.uint32(plan_.run))
     if packing is not None:
-        (launch, arguments), (pack, weights) = first, packing
-        first = inside(launch, pack), (np.uint32(pack.grid[0]), *arguments, *weights)
+        first = call_inside(first, packing)
     if beside is not None:
         first = all_side_by_side([first, beside])
     if plan_.add is None:

@@ -115,10 +115,11 @@ def input_gradient_phases(
     derivative: str | None = None,
     target_derivative: str | None = None,
 ) -> list[ConvPhase]:
+    """The longest first: in one launch blocks of the short ones then fill the gaps in the end."""
     g = geometry.two_dimensional()
     taps = g.kernel[0] * g.kernel[1]
     channels = g.channels // g.groups
-    return [
+    phases = [
         ConvPhase(
             groups=g.groups,
             sources=g.filters // g.groups,
@@ -137,6 +138,7 @@ def input_gradient_phases(
         )
         for vertical, horizontal in product(g.input_gradient_phases(0), g.input_gradient_phases(1))
     ]
+    return sorted(phases, key=lambda phase: -phase.taps * phase.pixels)
 
 
 def check_sizes(operation: str, *shapes: tuple[int, ...]) -> None:

@@ -71,6 +71,12 @@ def inside(first: Launch, second: Launch) -> Launch:
     return Launch(_inside(first.kernel, second.kernel), first.grid, first.block)
 
 
+def call_inside(first: Call, second: Call) -> Call:
+    """One launch for both, as `inside` makes it; with its arguments."""
+    (launch, arguments), (other, more) = first, second
+    return inside(launch, other), (np.uint32(other.grid[0]), *arguments, *more)
+
+
 def all_side_by_side(calls: Iterable[Call]) -> Call:
     """One launch for all, whose blocks follow each other in that order; with its arguments."""
     first, *others = calls
