@@ -13,6 +13,7 @@ at the maximum of a window is that at y: the way back needs no z. With g = grad_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from cnn.kernels.gradients import check_activation, check_gradients
 from cnn.kernels.options import check_choice, check_flag
 from cnn.kernels.pool import check_argmax
 from cnn.kernels.precision import FLOAT32, check_precision
+from cnn.kernels.sizes import freeze
 
 
 def conv_block_forward(
@@ -50,8 +52,8 @@ def conv_block_forward(
     """
     operation = "conv_block_forward"
     check_arrays(operation, optional=("bias",), x=x, weight=weight, bias=bias)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "mode": mode}
-    conv, pool = _geometries(operation, x.shape, weight.shape, options, window)
+    options = map(freeze, (stride, padding, dilation, groups, mode, window))
+    conv, pool = _geometries(operation, x.shape, weight.shape, *options)
     if bias is not None:
         check_shape(operation, "bias", bias, (conv.filters,))
     check_choice(operation, "activation", activation, ACTIVATIONS)
@@ -102,8 +104,8 @@ def conv_block_backward(
     arrays = {"grad_weight": grad_weight, "grad_bias": grad_bias}
     given = {"x": x, "weight": weight, "grad_output": grad_output, "y": y, "grad_around": grad_around}
     check_arrays(operation, optional=optional, **given, **arrays)
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "mode": mode}
-    conv, pool = _geometries(operation, x.shape, weight.shape, options, window)
+    options = map(freeze, (stride, padding, dilation, groups, mode, window))
+    conv, pool = _geometries(operation, x.shape, weight.shape, *options)
     y_shape = conv.y_shape if pool is None else pool.y_shape
     check_shape(operation, "grad_output", grad_output, y_shape)
     check_activation(operation, activation, y, y_shape, input_activation)
@@ -139,9 +141,20 @@ def conv_block_backward(
     return grad_x
 
 
+@lru_cache(maxsize=4096)
 def _geometries(
-    operation: str, x_shape: Sequence[int], weight_shape: Sequence[int], options: dict[str, Any], window: Any
+    operation: str,
+    x_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    mode: Any,
+    window: Any,
 ) -> tuple[ConvGeometry, PoolGeometry | None]:
+    """Both in one search: every layer asks for every image."""
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "mode": mode}
     conv = ConvGeometry.of(operation, x_shape, weight_shape, **options)
     return conv, None if window is None else PoolGeometry.of(operation, conv.y_shape, window)
 

@@ -44,7 +44,7 @@ def backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def backend_module(operation: str, file: str, x: Any, dimensions: int = 2, dtype: DTypeLike = np.float32) -> ModuleType:
+def backend_module(operation: str, file: str, x: Any, dimensions: int = 2, dtype: DTypeLike = _FLOAT32) -> ModuleType:
     """The module `file` of the backend that serves `operation` on arrays like `x`.
 
     The CPU backend is compiled for `dtype` in one and two dimensions: the reference serves the rest.
@@ -139,8 +139,9 @@ def check_written(operation: str, name: str, array: Any, *inputs: Any) -> None:
     if isinstance(array, np.ndarray):
         if not array.flags.writeable:
             raise ShapeError(f"{operation}: {name} must be writeable")
-        if any(x is not None and np.shares_memory(array, x) for x in inputs):
-            raise ShapeError(f"{operation}: {name} must not share memory with an input")
+        for x in inputs:
+            if x is not None and np.shares_memory(array, x):
+                raise ShapeError(f"{operation}: {name} must not share memory with an input")
 
 
 def is_array(x: Any) -> bool:

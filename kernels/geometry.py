@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 from cnn.kernels.errors import ShapeError
@@ -21,6 +21,7 @@ from cnn.kernels.options import check_choice, check_flag
 from cnn.kernels.sizes import (
     Pairs,
     check_plane,
+    check_sizes,
     freeze,
     read_integers,
     read_padding,
@@ -48,6 +49,13 @@ class ConvGeometry:
     dilation: tuple[int, ...]
     groups: int
     flipped: bool  # mode="convolution": the filter is rotated by 180 degrees
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return _hash(self)
 
     @staticmethod
     def of(
@@ -80,15 +88,15 @@ class ConvGeometry:
     def dimensions(self) -> int:
         return len(self.input)
 
-    @property
+    @cached_property
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.input)
 
-    @property
+    @cached_property
     def weight_shape(self) -> tuple[int, ...]:
         return (self.filters, self.channels // self.groups, *self.kernel)
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.filters, *self.output)
 
@@ -165,6 +173,13 @@ class PoolGeometry:
     stride: tuple[int, ...]
     padding: Pairs
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return _hash(self)
+
     @staticmethod
     def of(
         operation: str,
@@ -193,13 +208,18 @@ class PoolGeometry:
     def dimensions(self) -> int:
         return len(self.input)
 
-    @property
+    @cached_property
     def x_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.input)
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, ...]:
         return (self.batch, self.channels, *self.output)
+
+
+def _hash(geometry: ConvGeometry | PoolGeometry) -> int:
+    """Of all fields. A geometry keeps it, as it keeps its shapes: each call of a layer looks something up by it."""
+    return hash(tuple(getattr(geometry, field.name) for field in fields(geometry)))
 
 
 @lru_cache(maxsize=4096)
@@ -213,6 +233,8 @@ def _conv_geometry(
     groups: Any,
     mode: str,
 ) -> ConvGeometry:
+    check_sizes(operation, "x", x_shape)
+    check_sizes(operation, "weight", weight_shape)
     dimensions = spatial_dimensions(operation, x_shape)
     if len(weight_shape) != len(x_shape):
         raise ShapeError(f"{operation}: weight must have as many dimensions as x, got {weight_shape} for x {x_shape}")
@@ -267,6 +289,7 @@ def _conv_geometry(
 def _pool_geometry(
     operation: str, x_shape: tuple[int, ...], window: Any, stride: Any, padding: Any, ceil_mode: bool
 ) -> PoolGeometry:
+    check_sizes(operation, "x", x_shape)
     dimensions = spatial_dimensions(operation, x_shape)
     batch, channels, *spatial = x_shape
     windows = read_integers(operation, "window", window, dimensions, 1)

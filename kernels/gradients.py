@@ -25,10 +25,11 @@ def check_gradients(
 ) -> None:
     """grad_weight, of `weight_shape`, and grad_bias, for its first dimension or None, can be written."""
     shapes = {"grad_weight": weight_shape, "grad_bias": weight_shape[:1]}
+    others = inputs
     for name, array in gradients.items():
         if array is not None:
             check_shape(operation, name, array, shapes[name])
-            others = (other for key, other in gradients.items() if key != name)
-            check_written(operation, name, array, *inputs, *others)
+            check_written(operation, name, array, *others)
+            others = (*others, array)
             if not array.flags.c_contiguous:
                 raise ShapeError(f"{operation}: {name} must be contiguous")

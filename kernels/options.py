@@ -40,6 +40,8 @@ def check_choice(operation: str, name: str, value: Any, choices: Sequence[str | 
 
 def check_flag(operation: str, name: str, value: Any) -> bool:
     """`value` as a bool; 0 and 1 will do."""
+    if value is True or value is False:  # by far the most, and asked of every layer for every batch
+        return bool(value)
     if not isinstance(value, int | np.bool_ | np.integer) or value not in (0, 1):
         raise ShapeError(f"{operation}: {name} must be True or False, got {value!r}")
     return bool(value)

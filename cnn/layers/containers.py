@@ -57,7 +57,8 @@ class Sequential(Layer):
         return self._together
 
     def _first_learning(self) -> int:
-        return next((index for index, layer in enumerate(self.layers) if layer.parameters()), len(self))
+        learning = (index for index, layer in enumerate(self.layers) if any(True for _ in layer.named_parameters()))
+        return next(learning, len(self))
 
     def __len__(self) -> int:
         return len(self.layers)

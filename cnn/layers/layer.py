@@ -48,6 +48,7 @@ class Layer:
     deterministic: bool = False
     precision: str | None = None
     _saved: tuple[Any, ...] | None = None
+    _fits: tuple[int, ...] | None = None  # the last shape of an input that was found right
 
     def forward(self, x: Array) -> Array:
         """The output for a batch x (N, ...). x must not be written to until `backward` has run."""
@@ -208,16 +209,14 @@ class Layer:
                 device_of(x)
             except TypeError as error:
                 raise DTypeError(f"{self}: x: {error}") from None
-        self._check_shape(x.shape, *sizes)
+        if x.shape != self._fits:
+            self._check_shape(x.shape, *sizes)
+            self._fits = x.shape
 
     def _check_shape(self, shape: tuple[int, ...], *sizes: int | str) -> None:
-        fits = len(shape) == len(sizes)
-        if fits:
-            # A plain loop: this is asked of every layer for every image.
-            for size, actual in zip(sizes, shape, strict=True):
-                if size != actual and type(size) is not str:
-                    fits = False
-        if not fits:
+        if len(shape) != len(sizes) or any(
+            type(size) is int and size != actual for size, actual in zip(sizes, shape, strict=True)
+        ):
             raise ShapeError(f"{self}: x must be ({', '.join(map(str, sizes))}), got {tuple(shape)}")
 
     def __repr__(self) -> str:

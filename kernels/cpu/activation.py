@@ -13,6 +13,7 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.threads import share_signalled
 
@@ -59,23 +60,18 @@ def tanh_backward(grad_output: Array, y: Array, out: Array) -> None:
 
 
 def _forward(number: int, x: Array, out: Array, slope: float = 0.0) -> None:
-    loop, flat, target = _activate(number), flat_view(x), out.reshape(-1)
-    share_signalled(lambda words, i, j: loop(words, flat, np.float32(slope), target, i, j), out.size, LEAST)
+    loop, values, target = _activate(number), flat(x), out.reshape(-1)
+    share_signalled(lambda words, i, j: loop(words, values, np.float32(slope), target, i, j), out.size, LEAST)
 
 
 def _backward(number: int, grad_output: Array, y: Array, out: Array, slope: float = 0.0) -> None:
-    arrays: tuple[Array, ...] = flat_view(grad_output), flat_view(y)
+    arrays: tuple[Array, ...] = flat(grad_output), flat(y)
     target = out.reshape(-1)
     if out is grad_output:
         loop, arrays = _differentiate_in_place(number), arrays[1:]
     else:
         loop = _differentiate(number)
     share_signalled(lambda words, i, j: loop(words, *arrays, np.float32(slope), target, i, j), out.size, LEAST)
-
-
-def flat_view(array: Array) -> Array:
-    """The elements in C order, copied only where they do not lie that way."""
-    return np.ascontiguousarray(array).reshape(-1)
 
 
 @jit(inline="always")

@@ -31,8 +31,9 @@ from cnn.kernels.cpu import (
     conv_winograd_plan,
 )
 from cnn.kernels.cpu.compile import REORDERED, jit
-from cnn.kernels.cpu.conv_ends import Windows, flat, source_of, target_of, windows_of
+from cnn.kernels.cpu.conv_ends import Windows, source_of, target_of, windows_of
 from cnn.kernels.cpu.element import get
+from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES
 from cnn.kernels.cpu.threads import share_signalled

@@ -18,10 +18,10 @@ import numpy as np
 
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_channels_plan import ROWS, Correlation, Overlays
-from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
+from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver
 from cnn.kernels.cpu.conv_plan import pick, up
 from cnn.kernels.cpu.element import get
-from cnn.kernels.cpu.layout import NONE, ONE
+from cnn.kernels.cpu.layout import NONE, ONE, flat
 from cnn.kernels.cpu.rows import lay
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_gathered, add_outer, add_vector, load_tile, store, zeros

@@ -16,20 +16,15 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
-from cnn.kernels.cpu.layout import interleave
+from cnn.kernels.cpu.layout import NOTHING, flat, interleave
 from cnn.kernels.cpu.simd import LANES, add_tile, load_tile, splat_rows, store, zeros
 from cnn.kernels.cpu.simd_arithmetic import plus
-from cnn.kernels.cpu.simd_choice import clip_below, take_equal, where_positive, where_wins
+from cnn.kernels.cpu.simd_choice import NO_FLOOR, RELU_FLOOR, clip_below, take_equal, where_positive, where_wins
 from cnn.kernels.cpu.simd_memory import streams, write, written
 from cnn.kernels.cpu.transpose import gather_rows, load_rows, scatter_rows, store_rows, transpose
 from cnn.kernels.geometry import PoolGeometry
 
 Array = np.ndarray[Any, Any]
-
-NOTHING = np.zeros(0, np.float32)
-
-NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
-
 
 # Plain tuples: those with names take Numba three times as long to hand over, and small networks wait for that.
 #
@@ -60,11 +55,6 @@ def target_of(
     floor, past = RELU_FLOOR if relu else NO_FLOOR, streams(values, windows[1])
     gates, others = NOTHING if gate is None else flat(gate), NOTHING if around is None else flat(around)
     return values.reshape(-1), marks, windows, floor, gates, others, past
-
-
-def flat(array: Array) -> Array:
-    """The elements in C order, copied only where they do not lie that way."""
-    return np.ascontiguousarray(array).reshape(-1)
 
 
 def windows_of(planes: Any, pool: PoolGeometry | None) -> Windows:

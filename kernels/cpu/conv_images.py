@@ -14,9 +14,10 @@ import numpy as np
 
 from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
+from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver
 from cnn.kernels.cpu.conv_plan import Correlation, Overlays, pick
 from cnn.kernels.cpu.element import get
+from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import (
     LANES,

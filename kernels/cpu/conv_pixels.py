@@ -18,10 +18,11 @@ import numpy as np
 
 from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import jit
-from cnn.kernels.cpu.conv_ends import Source, Target, flat
+from cnn.kernels.cpu.conv_ends import Source, Target
 from cnn.kernels.cpu.conv_pixels_plan import Correlation, Overlays
 from cnn.kernels.cpu.conv_plan import pick
 from cnn.kernels.cpu.element import get
+from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.rows import lay
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import (

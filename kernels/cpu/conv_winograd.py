@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.cpu.compile import inner, jit
-from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver, flat
+from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver
 from cnn.kernels.cpu.conv_plan import up
 from cnn.kernels.cpu.conv_winograd_loops import (
     add_tiles,
@@ -30,7 +30,7 @@ from cnn.kernels.cpu.conv_winograd_loops import (
 )
 from cnn.kernels.cpu.conv_winograd_plan import PARTS, POINTS, ROWS, TAPS, Winograd
 from cnn.kernels.cpu.conv_winograd_tiles import HEIGHT, WIDTH, target_transform
-from cnn.kernels.cpu.layout import NONE, ONE
+from cnn.kernels.cpu.layout import NONE, ONE, flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_tile, add_vector, store, zeros
 from cnn.kernels.cpu.threads import odd_lines, scratch, share_signalled

@@ -19,6 +19,14 @@ Array = np.ndarray[Any, Any]
 # For arguments that are always the same: Numba would compile all that is called once more for a Python number.
 NONE, ONE = np.int64(0), np.int64(1)
 
+# In the place of an array that is left out.
+NOTHING = np.zeros(0, np.float32)
+
+
+def flat(array: Array) -> Array:
+    """The elements in C order, copied only where they do not lie that way."""
+    return np.asarray(array).ravel()
+
 
 def padded_positions(positions: Array, spare: int) -> Array:
     """`positions` filled up to whole vectors with `spare`, the element where a pixel that is none may go."""

@@ -17,10 +17,9 @@ import numpy as np
 from cnn.kernels.buffers import empty
 from cnn.kernels.cpu import activation as activations
 from cnn.kernels.cpu import dropout as dropouts
-from cnn.kernels.cpu.activation import flat_view
 from cnn.kernels.cpu.compile import inner, jit
 from cnn.kernels.cpu.element import get, put
-from cnn.kernels.cpu.layout import NONE
+from cnn.kernels.cpu.layout import NONE, NOTHING, flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, REGISTERS, add_outer, add_products, load_tile, store, store_sums, zeros
 from cnn.kernels.cpu.threads import share_signalled
@@ -39,16 +38,14 @@ RUN = 1024
 # A thread costs more than it computes below about this many multiplications: some 10 us.
 LEAST = 2**18
 
-NOTHING = np.zeros(0, np.float32)
-
 
 def linear_forward(
     x: Array, weight: Array, bias: Array | None, activation: str | None, out: Array, drawn: Drawn | None
 ) -> None:
     images, channels = x.shape
     filters = len(weight)
-    biases = np.zeros(filters, np.float32) if bias is None else flat_view(bias)
-    arrays = flat_view(x), flat_view(weight), biases, out.reshape(-1)
+    biases = np.zeros(filters, np.float32) if bias is None else flat(bias)
+    arrays = flat(x), flat(weight), biases, out.reshape(-1)
     sizes = images, channels, filters
     units, least = -(-filters // FILTERS), LEAST // max(images * channels * FILTERS, 1)
     relu = activation == "relu"
@@ -82,7 +79,7 @@ def linear_backward(
         getattr(activations, f"{activation}_backward")(behind, y, g)
     images, channels = x.shape
     outputs = (NOTHING if array is None else array.reshape(-1) for array in (grad_weight, grad_bias, grad_x))
-    arrays = flat_view(x), flat_view(weight), flat_view(g), *outputs
+    arrays = flat(x), flat(weight), flat(g), *outputs
     relu = input_activation == "relu"
     sizes = images, channels, len(weight), grad_x is not None, relu, np.float32(input_scale)
     units, least = -(-channels // LANES), LEAST // max(images * len(weight) * LANES, 1)

@@ -16,13 +16,13 @@ import numpy as np
 
 from cnn.kernels.buffers import empty
 from cnn.kernels.cpu import activation as activations
-from cnn.kernels.cpu.activation import flat_view
 from cnn.kernels.cpu.compile import REORDERED, inner, jit
 from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.layout import NOTHING, flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.simd import LANES, add_vector, load_tile, store_sums, zeros
 from cnn.kernels.cpu.simd_arithmetic import minus, plus, plus_product, times
-from cnn.kernels.cpu.simd_choice import clip_below, where_positive
+from cnn.kernels.cpu.simd_choice import NO_FLOOR, RELU_FLOOR, clip_below, where_positive
 from cnn.kernels.cpu.simd_memory import streams, write, written
 from cnn.kernels.cpu.threads import share_signalled
 
@@ -33,9 +33,6 @@ LEAST = 2**14
 
 # Elements of small planes, of several images, that are summed up in float32 in one go.
 RUN = 2**10
-
-NOTHING = np.zeros(0, np.float32)
-NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
 
 
 def batch_norm_forward(
@@ -54,9 +51,9 @@ def batch_norm_forward(
 ) -> None:
     sizes = _sizes(x)
     relu = activation == "relu"
-    added = NOTHING if around is None else flat_view(around)
+    added = NOTHING if around is None else flat(around)
     floor, past = RELU_FLOOR if relu else NO_FLOOR, streams(y, sizes[2])
-    arrays = flat_view(x), weight, bias, np.float32(eps), added, floor, y.reshape(-1), past, saved
+    arrays = flat(x), weight, bias, np.float32(eps), added, floor, y.reshape(-1), past, saved
     if training and x.size:
         running = running_mean, running_var, np.float32(momentum)
         _share(lambda words, i, j: _normalise_by_batch(words, *sizes, *arrays, *running, i, j), sizes)
@@ -80,12 +77,12 @@ def batch_norm_backward(
     sizes = _sizes(x)
     g, gate = grad_output, NOTHING
     if activation == "relu" and y is not None:
-        gate = flat_view(y)
+        gate = flat(y)
     elif activation is not None:
         g = empty(g.shape, np.float32)
         getattr(activations, f"{activation}_backward")(grad_output, y, g)
     gradients = grad_x.reshape(-1), streams(grad_x, sizes[2]), grad_weight, grad_bias
-    arrays = flat_view(g), gate, flat_view(x), weight, saved, *gradients
+    arrays = flat(g), gate, flat(x), weight, saved, *gradients
     _share(lambda words, i, j: _gradients(words, *sizes, *arrays, i, j), sizes)
 
 

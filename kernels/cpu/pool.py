@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.activation import flat_view
 from cnn.kernels.cpu.compile import REORDERED, jit
 from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.threads import share_signalled
 from cnn.kernels.geometry import PoolGeometry
@@ -31,13 +31,13 @@ MOST_UNROLLED = 16
 
 def max_pool_forward(x: Array, geometry: PoolGeometry, out: Array, argmax: Array) -> None:
     loop = _max_pool(*_compiled_for(geometry))
-    arrays = flat_view(x), *_sizes(geometry), out.reshape(-1), argmax.reshape(-1)
+    arrays = flat(x), *_sizes(geometry), out.reshape(-1), argmax.reshape(-1)
     _share(geometry, lambda words, first, last: loop(words, *arrays, first, last))
 
 
 def max_pool_backward(grad_output: Array, argmax: Array, _geometry: PoolGeometry, out: Array) -> None:
     planes = math.prod(out.shape[:2])
-    arrays = flat_view(grad_output), flat_view(argmax)
+    arrays = flat(grad_output), flat(argmax)
     sizes = math.prod(grad_output.shape[2:]), math.prod(out.shape[2:])
     least, flat_out = max(LEAST // max(sizes[1], 1), 1), out.reshape(-1)
     share_signalled(lambda words, i, j: _scatter(words, *arrays, *sizes, flat_out, i, j), planes, least)
@@ -45,22 +45,22 @@ def max_pool_backward(grad_output: Array, argmax: Array, _geometry: PoolGeometry
 
 def avg_pool_forward(x: Array, geometry: PoolGeometry, count_include_pad: bool, out: Array) -> None:
     if _whole_plane(geometry):
-        size, ends = math.prod(geometry.input), (flat_view(x), out.reshape(-1))
+        size, ends = math.prod(geometry.input), (flat(x), out.reshape(-1))
         _share(geometry, lambda words, first, last: _mean_planes(words, *ends, size, first, last))
         return
     loop = _avg_pool(*_compiled_for(geometry), count_include_pad)
-    arrays = flat_view(x), *_sizes(geometry), out.reshape(-1)
+    arrays = flat(x), *_sizes(geometry), out.reshape(-1)
     _share(geometry, lambda words, first, last: loop(words, *arrays, first, last))
 
 
 def avg_pool_backward(grad_output: Array, geometry: PoolGeometry, count_include_pad: bool, out: Array) -> None:
     if _whole_plane(geometry):
-        size, ends = math.prod(geometry.input), (flat_view(grad_output), out.reshape(-1))
+        size, ends = math.prod(geometry.input), (flat(grad_output), out.reshape(-1))
         _share(geometry, lambda words, first, last: _fill_planes(words, *ends, size, first, last))
         return
     spread = _side_by_side(geometry)
     loop = _spread(*_compiled_for(geometry)[:2]) if spread else _avg_pool_gradient(count_include_pad)
-    arrays = flat_view(grad_output), *_sizes(geometry), out.reshape(-1)
+    arrays = flat(grad_output), *_sizes(geometry), out.reshape(-1)
     _share(geometry, lambda words, first, last: loop(words, *arrays, first, last))
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels.cpu.activation import LEAST, NUMBERS, activated, differentiated, flat_view
+from cnn.kernels.cpu.activation import LEAST, NUMBERS, activated, differentiated
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.element import get, put
+from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.signals import begin
 from cnn.kernels.cpu.threads import share_signalled
 
@@ -20,19 +21,19 @@ SLOPE = np.float32(0)  # of the leaky activation, which none is here
 
 def residual_forward(body: Array, around: Array, activation: str | None, y: Array) -> None:
     loop = _add(NUMBERS[activation])
-    arrays = flat_view(body), flat_view(around), y.reshape(-1)
+    arrays = flat(body), flat(around), y.reshape(-1)
     share_signalled(lambda words, i, j: loop(words, *arrays, i, j), y.size, LEAST)
 
 
 def residual_backward(
     grad_body: Array, grad_around: Array, input_activation: str | None, x: Array | None, grad_x: Array
 ) -> None:
-    arrays: tuple[Array, ...] = flat_view(grad_body), flat_view(grad_around)
+    arrays: tuple[Array, ...] = flat(grad_body), flat(grad_around)
     out = grad_x.reshape(-1)
     if x is None:
         loop = _add(NUMBERS[None])
     else:
-        loop, arrays = _add_gradients(NUMBERS[input_activation]), (*arrays, flat_view(x))
+        loop, arrays = _add_gradients(NUMBERS[input_activation]), (*arrays, flat(x))
     share_signalled(lambda words, i, j: loop(words, *arrays, out, i, j), out.size, LEAST)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -20,6 +21,8 @@ from numba.extending import intrinsic
 from cnn.kernels.cpu.vectors import INDEX, pack, pointer, splat
 
 _INTEGER = ir.IntType(32)
+
+NO_FLOOR, RELU_FLOOR = np.float32(-np.inf), np.float32(0)
 
 
 @intrinsic
