@@ -55,6 +55,10 @@ LAYOUT = 20
 # channels of the target fit into one vector.
 CHANNELS, GRADIENT_CHANNELS, ONE_VECTOR = 1.2, 1.05, 1.3
 
+# As much more with channels in lanes is taken for the same: a network with strides then has no function for images in
+# lanes to compile, each most of a second in the first step, and takes 1 % longer for its convolutions from then on.
+SAME = 1.12
+
 # Overlays of a kernel gradient whose planes, with images in lanes, no longer stay in the first-level cache, and what
 # that costs: a tile of sums passes over all of them.
 FAR_OVERLAYS = 200
@@ -183,10 +187,10 @@ def _cheapest(
     work = sources * overlays * prod(geometry.kernel)  # for each target of an image
     layout = LAYOUT * (geometry.channels * pixels + geometry.filters * overlays)
     images = targets * work * (FAR if gradient and overlays > FAR_OVERLAYS else 1) + layout
-    several = GRADIENT_CHANNELS if gradient else CHANNELS
+    several = ONE_VECTOR if targets <= LANES else GRADIENT_CHANNELS if gradient else CHANNELS
     costs = {
         conv_images: _whole(batch) * images,
-        conv_channels: batch * _whole(targets) * (work * (several if targets > LANES else ONE_VECTOR) + LAYOUT * size),
+        conv_channels: batch * _whole(targets) * (work * several + LAYOUT * size) / SAME,
         conv_pixels: batch * targets * work * waste,
     }
     return min(costs, key=lambda way: costs[way])
