@@ -1,10 +1,10 @@
 """Batch normalisation; the formulas stand in `cnn.kernels.reference.norm`. A thread takes a run of channels.
 
 Sums run over a plane, or a few small ones, in float32 vectors and beyond that in float64, so that their error does not
-grow with the batch. A plane's squares are summed around its own mean, while it lies in the first-level cache, and moved
-to the common mean (Chan, Golub, LeVeque, Algorithms for computing the sample variance, 1983): one pass over memory. A
-second pass makes the result, of a channel that mostly lies in a cache still. Each way is one loop with and without a
-relu behind the layer, so that the bits are those of one after the other.
+grow with the batch. A plane's squares are summed around the mean of those before it, and moved to the common one (Chan,
+Golub, LeVeque, Algorithms for computing the sample variance, 1983): one pass over memory. A second pass makes the
+result, of a channel that mostly lies in a cache still. Each way is one loop with and without a relu behind the layer,
+so that the bits are those of one after the other.
 """
 
 from __future__ import annotations
@@ -118,21 +118,24 @@ def _affine(x, images, channels, pixels, c, scale, shift, around, floor, y, past
 @jit(fastmath=REORDERED)
 def _statistics(x, images, channels, pixels, c):
     """Mean and biased variance of a channel."""
+    total = np.float32(0)
+    for i in range(c * pixels, (c + 1) * pixels):
+        total += get(x, i)
+    centre = following = total / np.float32(pixels)
     mean = squares = 0.0
     for n in range(images):
         first, last = (n * channels + c) * pixels, (n * channels + c + 1) * pixels
-        total = np.float32(0)
-        for i in range(first, last):
-            total += get(x, i)
-        centre = total / np.float32(pixels)
         rest = part = np.float32(0)
         for i in range(first, last):
             apart = get(x, i) - centre
             part += apart * apart
-            rest += apart  # what the mean of the plane was rounded by
-        difference = centre + np.float64(rest) / pixels - mean
+            rest += apart
+        # Where the plane's mean is far from the centre, so is it from the mean, which adds more than rounding took.
+        off = np.float64(rest) / pixels
+        difference = centre + off - mean
         mean += difference / (n + 1)
-        squares += part + difference * difference * pixels * n / (n + 1)
+        squares += max(part - off * rest, 0.0) + difference * difference * pixels * n / (n + 1)
+        centre, following = following, np.float32(mean)  # so that the next plane need not wait for this one's
     return mean, squares / (images * pixels)
 
 
