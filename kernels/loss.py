@@ -63,7 +63,8 @@ def _labelled(operation: str, name: str, scores: Any, labels: Any, reduction: st
     images, classes = scores.shape
     check_shape(operation, "labels", labels, (images,))
     check_choice(operation, "reduction", reduction, REDUCTIONS)
-    if readable(labels) and images and (labels.min() < 0 or labels.max() >= classes):
+    # Read without their sign, negative numbers are the largest.
+    if readable(labels) and images and labels.view(f"u{labels.itemsize}").max() >= classes:
         wrong = int(np.argmax((labels < 0) | (labels >= classes)))
         raise ShapeError(f"{operation}: labels must lie in 0..{classes - 1}, got {labels[wrong]} for image {wrong}")
     loss = empty((images,) if reduction == "none" else (), scores.dtype, like=scores)
