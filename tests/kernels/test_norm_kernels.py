@@ -135,6 +135,18 @@ def test_a_large_mean_does_not_swallow_the_variance() -> None:
     np.testing.assert_allclose(y[:2, 0], [-1, 1], rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("pixels", [1, 9, 1024])
+@pytest.mark.parametrize("apart", ["first image", "last image", "half of them", "every other", "first element"])
+def test_images_whose_means_lie_far_apart(apart: str, pixels: int) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 1, pixels)).astype(np.float32)
+    where = {"first image": 0, "last image": -1, "half of them": slice(20, 40), "every other": slice(0, 40, 2)}
+    x[where.get(apart, (0, 0, 0))] += 10_000
+    _, saved = kernels.batch_norm_forward(x, f(1), f(0), f(0), f(1), training=True)
+    deviation = x.astype(np.float64).std()
+    np.testing.assert_allclose(saved[0], x.mean(dtype=np.float64), rtol=0, atol=1e-6 * deviation)
+    np.testing.assert_allclose(saved[1], 1 / deviation, rtol=1e-6)
+
+
 def test_a_constant_channel() -> None:
     x = np.full((4, 2, 3), 7, np.float32)
     y, saved = kernels.batch_norm_forward(x, f(1, 1), f(5, 6), f(0, 0), f(1, 1), training=True)
