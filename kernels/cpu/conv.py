@@ -55,9 +55,13 @@ LAYOUT = 20
 # channels of the target fit into one vector.
 CHANNELS, GRADIENT_CHANNELS, ONE_VECTOR = 1.2, 1.05, 1.3
 
-# As much more with channels in lanes is taken for the same: a network with strides then has no function for images in
-# lanes to compile, each most of a second in the first step, and takes 1 % longer for its convolutions from then on.
-SAME = 1.12
+# As much more with channels in lanes is taken for the same: a network with strides then has a function less to compile,
+# most of a second in its first step.
+SAME = 1.06
+
+# What channels in lanes cost more where targets come in phases, as those of an input gradient with strides do: a tile's
+# pixels are no neighbours, and a phase may have nothing to add.
+PHASES = 1.3
 
 # Overlays of a kernel gradient whose planes, with images in lanes, no longer stay in the first-level cache, and what
 # that costs: a tile of sums passes over all of them.
@@ -140,26 +144,33 @@ _Chosen = tuple[ModuleType, Any, Windows, Windows]
 
 @lru_cache(maxsize=1024)
 def _forward(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
-    way = _correlating(geometry, geometry.channels, geometry.filters, geometry.output, pool)
+    way = _correlating(geometry, geometry.channels, geometry.filters, geometry.output, pool, phases=False)
     plan = PLANS[way].forward_plan(geometry)
     return way, plan, windows_of(plan.source, None), windows_of(plan.target, pool)
 
 
 @lru_cache(maxsize=1024)
 def _input_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chosen:
-    way = _correlating(geometry, geometry.filters, geometry.channels, geometry.input, pool)
+    phases = max(geometry.stride) > 1
+    way = _correlating(geometry, geometry.filters, geometry.channels, geometry.input, pool, phases=phases)
     plan = PLANS[way].input_gradient_plan(geometry)
     return way, plan, windows_of(plan.source, pool), windows_of(plan.target, None)
 
 
 def _correlating(
-    geometry: ConvGeometry, sources: int, targets: int, size: tuple[int, ...], pool: PoolGeometry | None
+    geometry: ConvGeometry,
+    sources: int,
+    targets: int,
+    size: tuple[int, ...],
+    pool: PoolGeometry | None,
+    *,
+    phases: bool,
 ) -> ModuleType:
     """The way from `sources` to `targets` channels of `size`."""
     if conv_winograd_plan.serves(geometry):
         return conv_winograd
     waste = inf if pool else conv_pixels_plan.waste(geometry, targets, size)
-    return _cheapest(geometry, sources, targets, prod(size), waste, gradient=False)
+    return _cheapest(geometry, sources, targets, prod(size), waste, phases=phases)
 
 
 @lru_cache(maxsize=1024)
@@ -174,12 +185,19 @@ def _kernel_gradient(geometry: ConvGeometry, pool: PoolGeometry | None) -> _Chos
 
 
 def _cheapest(
-    geometry: ConvGeometry, sources: int, targets: int, size: int, waste: float, *, gradient: bool
+    geometry: ConvGeometry,
+    sources: int,
+    targets: int,
+    size: int,
+    waste: float,
+    *,
+    gradient: bool = False,
+    phases: bool = False,
 ) -> ModuleType:
     """The way from `sources` to `targets` channels of `size` pixels that costs least, counted in multiplications.
 
     waste: pixels that are computed for each one, where pixels are in lanes; infinity where they cannot be. gradient:
-    whether it is the kernel's.
+    whether it is the kernel's. phases: whether it is that of an input that strides go over.
     """
     if geometry.groups > 1:
         return conv_images
@@ -190,7 +208,7 @@ def _cheapest(
     several = ONE_VECTOR if targets <= LANES else GRADIENT_CHANNELS if gradient else CHANNELS
     costs = {
         conv_images: _whole(batch) * images,
-        conv_channels: batch * _whole(targets) * (work * several + LAYOUT * size) / SAME,
+        conv_channels: batch * _whole(targets) * (work * several + LAYOUT * size) * (PHASES if phases else 1 / SAME),
         conv_pixels: batch * targets * work * waste,
     }
     return min(costs, key=lambda way: costs[way])
