@@ -57,7 +57,9 @@ class _Uncollected(event.Listener):
 
 
 def _is_ours(compiling: event.Event) -> bool:
-    return bool(compiling.data["dispatcher"].py_func.__module__.startswith(__package__))
+    # Not everything that is compiled is a function, and not every function has a module.
+    function = getattr(compiling.data["dispatcher"], "py_func", None)
+    return str(getattr(function, "__module__", None)).startswith(f"{__package__}.")
 
 
 event.register("numba:compile", _Uncollected())

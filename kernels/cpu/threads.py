@@ -49,7 +49,7 @@ def share_signalled(work: _SignalledWork, total: int, least: int = 1) -> None:
 
 
 def _share(work: _SignalledWork, total: int, least: int, signalled: bool) -> None:
-    parts = 1 if total < 2 * least else min(get_num_threads(), total // max(least, 1), MOST_THREADS)
+    parts = min(get_num_threads(), total // max(least, 1), MOST_THREADS)
     pool = _pool
     if parts <= 1 or not pool.free.acquire(blocking=False):  # another thread has the workers
         work(signals.NOBODY, 0, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import numba
 import numpy as np
@@ -51,9 +52,25 @@ def test_no_garbage_is_collected_meanwhile(seen: Seen, enabled: bool) -> None:
 
 
 def test_functions_of_others_are_not_touched(seen: Seen) -> None:
-    numba.njit(lambda x: x + 1)(1)
-    assert seen.collecting == [True]
+    made: dict[str, Any] = {}
+    exec("def without_a_module(x): return x + 1", made)
+    assert numba.njit(made["without_a_module"])(1) == 2
+    assert numba.njit(lambda x: x + 1)(1) == 2
+    assert seen.collecting == [True, True]
     assert gc.isenabled()
+
+
+def test_a_loop_that_is_no_function(seen: Seen) -> None:
+    @numba.jit(forceobj=True, looplift=True)
+    def total(n: int) -> int:
+        result, _ = 0, object()
+        for i in range(n):
+            result += i
+        return result
+
+    assert total(5) == 10
+    assert len(seen.collecting) > 1
+    assert all(seen.collecting)
 
 
 def test_it_goes_on_after_an_error(seen: Seen) -> None:
