@@ -89,8 +89,9 @@ def kernel_gradient(
 
     share_signalled(work, image_groups)
     real = partial[:, :, : geometry.filters // geometry.groups, : plan.rows]
-    total = real.sum(axis=0).reshape(geometry.weight_shape)
-    out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
+    real.sum(axis=0, out=out.reshape(real.shape[1:]))
+    if geometry.flipped:
+        out[...] = np.flip(out, tuple(range(2, out.ndim)))
     if grad_bias is not None:
         bias_sums.sum(axis=0, out=grad_bias)
 
