@@ -29,6 +29,8 @@ from cnn.kernels.pool import check_argmax
 from cnn.kernels.precision import FLOAT32, check_precision
 from cnn.kernels.sizes import freeze
 
+_OPTIONS = ("stride", "padding", "dilation", "groups", "mode")
+
 
 def conv_block_forward(
     x: Any,
@@ -52,8 +54,8 @@ def conv_block_forward(
     """
     operation = "conv_block_forward"
     check_arrays(operation, optional=("bias",), x=x, weight=weight, bias=bias)
-    options = map(freeze, (stride, padding, dilation, groups, mode, window))
-    conv, pool = _geometries(operation, x.shape, weight.shape, *options)
+    options = tuple(map(freeze, (stride, padding, dilation, groups, mode, window)))
+    conv, pool = _geometries(operation, x.shape, weight.shape, options)
     if bias is not None:
         check_shape(operation, "bias", bias, (conv.filters,))
     check_choice(operation, "activation", activation, ACTIVATIONS)
@@ -104,8 +106,8 @@ def conv_block_backward(
     arrays = {"grad_weight": grad_weight, "grad_bias": grad_bias}
     given = {"x": x, "weight": weight, "grad_output": grad_output, "y": y, "grad_around": grad_around}
     check_arrays(operation, optional=optional, **given, **arrays)
-    options = map(freeze, (stride, padding, dilation, groups, mode, window))
-    conv, pool = _geometries(operation, x.shape, weight.shape, *options)
+    options = tuple(map(freeze, (stride, padding, dilation, groups, mode, window)))
+    conv, pool = _geometries(operation, x.shape, weight.shape, options)
     y_shape = conv.y_shape if pool is None else pool.y_shape
     check_shape(operation, "grad_output", grad_output, y_shape)
     check_activation(operation, activation, y, y_shape, input_activation)
@@ -143,19 +145,11 @@ def conv_block_backward(
 
 @lru_cache(maxsize=4096)
 def _geometries(
-    operation: str,
-    x_shape: tuple[int, ...],
-    weight_shape: tuple[int, ...],
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    groups: Any,
-    mode: Any,
-    window: Any,
+    operation: str, x_shape: tuple[int, ...], weight_shape: tuple[int, ...], options: tuple[Any, ...]
 ) -> tuple[ConvGeometry, PoolGeometry | None]:
-    """Both in one search: every layer asks for every image."""
-    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "mode": mode}
-    conv = ConvGeometry.of(operation, x_shape, weight_shape, **options)
+    """Both in one search, since every layer asks for every image. options: hashable, as `_OPTIONS` and a window."""
+    *given, window = options
+    conv = ConvGeometry.of(operation, x_shape, weight_shape, **dict(zip(_OPTIONS, given, strict=True)))
     return conv, None if window is None else PoolGeometry.of(operation, conv.y_shape, window)
 
 

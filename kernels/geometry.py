@@ -20,8 +20,8 @@ from cnn.kernels.errors import ShapeError
 from cnn.kernels.options import check_choice, check_flag
 from cnn.kernels.sizes import (
     Pairs,
+    check_not_negative,
     check_plane,
-    check_sizes,
     freeze,
     read_integers,
     read_padding,
@@ -233,8 +233,8 @@ def _conv_geometry(
     groups: Any,
     mode: str,
 ) -> ConvGeometry:
-    check_sizes(operation, "x", x_shape)
-    check_sizes(operation, "weight", weight_shape)
+    check_not_negative(operation, "x", x_shape)
+    check_not_negative(operation, "weight", weight_shape)
     dimensions = spatial_dimensions(operation, x_shape)
     if len(weight_shape) != len(x_shape):
         raise ShapeError(f"{operation}: weight must have as many dimensions as x, got {weight_shape} for x {x_shape}")
@@ -289,7 +289,7 @@ def _conv_geometry(
 def _pool_geometry(
     operation: str, x_shape: tuple[int, ...], window: Any, stride: Any, padding: Any, ceil_mode: bool
 ) -> PoolGeometry:
-    check_sizes(operation, "x", x_shape)
+    check_not_negative(operation, "x", x_shape)
     dimensions = spatial_dimensions(operation, x_shape)
     batch, channels, *spatial = x_shape
     windows = read_integers(operation, "window", window, dimensions, 1)

@@ -37,7 +37,7 @@ def read_shape(operation: str, name: str, shape: Sequence[int]) -> tuple[int, ..
         raise ShapeError(f"{operation}: the shape of {name} must be a sequence of ints, got {shape!r}") from None
 
 
-def check_sizes(operation: str, name: str, shape: tuple[int, ...]) -> None:
+def check_not_negative(operation: str, name: str, shape: tuple[int, ...]) -> None:
     if shape and min(shape) < 0:
         raise ShapeError(f"{operation}: the shape of {name} must not have negative sizes, got {shape}")
 

@@ -13,6 +13,7 @@ and, on a GPU, fewer launches.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from cnn import kernels, random
@@ -75,10 +76,6 @@ class Joined(Layer):
     whether somebody clears the gradients before each `backward`.
     """
 
-    # Names of activations: this group's, and the one of `before`. Looked up when neighbours join, not for every image.
-    activation_name: str | None = None
-    input_activation: str | None = None
-
     def __init__(self, layer: Conv1d | Conv2d | Linear | BatchNorm1d | BatchNorm2d | Residual) -> None:
         self.layer = layer
         self.activation: Layer | None = None
@@ -88,6 +85,15 @@ class Joined(Layer):
         self.drawn: tuple[float, Array, int] | None = None  # of dropout, by the last forward pass
         self.hands_over = False
         self.zeroed = False
+
+    # Kept: when a group computes, all that can has joined it.
+    @cached_property
+    def activation_name(self) -> str | None:
+        return None if self.activation is None else NAMES[type(self.activation)]
+
+    @cached_property
+    def input_activation(self) -> str | None:
+        return next((group.activation_name for group in self.before), None)
 
     @property
     def dropped(self) -> float:
@@ -103,7 +109,7 @@ class Joined(Layer):
             self.dropout = layer
             return True
         if type(layer) in NAMES and self.activation is None and self.pool is None:
-            self.activation, self.activation_name = layer, NAMES[type(layer)]
+            self.activation = layer
             return True
         if type(layer) in (MaxPool1d, MaxPool2d) and isinstance(self.layer, Conv1d | Conv2d) and self.pool is None:
             assert isinstance(layer, MaxPool1d | MaxPool2d)
@@ -116,7 +122,6 @@ class Joined(Layer):
         """x is what `before` returned, in another shape perhaps: take over what stands behind its layer."""
         if before.activation is not None and isinstance(self.layer, TAKING if before.dropout is None else Linear):
             self.before, before.hands_over = (before,), True
-            self.input_activation = before.activation_name
 
     def forward(self, x: Array) -> Array:
         self.drawn = None

@@ -19,7 +19,7 @@ import numpy as np
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_channels_plan import ROWS, Correlation, Overlays
 from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver
-from cnn.kernels.cpu.conv_plan import pick, up
+from cnn.kernels.cpu.conv_plan import mirrored, pick, up
 from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.layout import NONE, ONE, flat
 from cnn.kernels.cpu.rows import lay
@@ -78,7 +78,7 @@ def kernel_gradient(
     share_signalled(work, parts)
     total = sums.reshape(parts, plan.offsets.size, width).sum(axis=0)[: plan.rows, : grad.channels]
     total = np.moveaxis(total.reshape(*geometry.kernel, geometry.channels, geometry.filters), (-1, -2), (0, 1))
-    out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
+    out[...] = mirrored(total, geometry)
     if grad_bias is not None:
         bias_sums.reshape(parts, width)[:, : grad.channels].sum(axis=0, out=grad_bias)
 

@@ -15,7 +15,7 @@ import numpy as np
 from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_ends import Source, Target, bring, clear_gaps, deliver
-from cnn.kernels.cpu.conv_plan import Correlation, Overlays, pick
+from cnn.kernels.cpu.conv_plan import Correlation, Overlays, mirrored, pick
 from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.signals import begin
@@ -89,9 +89,7 @@ def kernel_gradient(
 
     share_signalled(work, image_groups)
     real = partial[:, :, : geometry.filters // geometry.groups, : plan.rows]
-    real.sum(axis=0, out=out.reshape(real.shape[1:]))
-    if geometry.flipped:
-        out[...] = np.flip(out, tuple(range(2, out.ndim)))
+    out[...] = mirrored(real.sum(axis=0).reshape(geometry.weight_shape), geometry)
     if grad_bias is not None:
         bias_sums.sum(axis=0, out=grad_bias)
 

@@ -20,7 +20,7 @@ from cnn.kernels import buffers
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_ends import Source, Target
 from cnn.kernels.cpu.conv_pixels_plan import Correlation, Overlays
-from cnn.kernels.cpu.conv_plan import pick
+from cnn.kernels.cpu.conv_plan import mirrored, pick
 from cnn.kernels.cpu.element import get
 from cnn.kernels.cpu.layout import flat
 from cnn.kernels.cpu.rows import lay
@@ -88,8 +88,7 @@ def kernel_gradient(
     total = partial.sum(axis=0)
     if grad_bias is not None:
         grad_bias[...] = total[:, lines]
-    total = total[:, : plan.rows].reshape(geometry.weight_shape)
-    out[...] = np.flip(total, tuple(range(2, total.ndim))) if geometry.flipped else total
+    out[...] = mirrored(total[:, : plan.rows].reshape(geometry.weight_shape), geometry)
 
 
 @cache

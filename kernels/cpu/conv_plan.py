@@ -232,7 +232,12 @@ def met_rows(vertical: Phase, height: int, rows: int) -> Array:
 def weight_index(g: ConvGeometry) -> Array:
     """Flat positions in weight (K, C/G, R, S) as [group][filter][channel][r][s], mirrored for mode="convolution"."""
     index = np.arange(int(np.prod(g.weight_shape))).reshape(g.groups, g.filters // g.groups, *g.weight_shape[1:])
-    return index[..., ::-1, ::-1] if g.flipped else index
+    return mirrored(index, g)
+
+
+def mirrored(weights: Array, geometry: ConvGeometry) -> Array:
+    """For mode="convolution" turned around in the dimensions of the kernel, the last ones; else as they are."""
+    return np.flip(weights, tuple(range(-geometry.dimensions, 0))) if geometry.flipped else weights
 
 
 @jit()
