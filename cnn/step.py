@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from cnn.ahead import compiled_ahead
 from cnn.array import Array, device_of
 from cnn.batch import Batch, Given
 from cnn.graph import Routine
@@ -34,7 +35,8 @@ class TrainStep:
     Memory is allocated in the first step with an x of some shape and used again in every later one (but for new room
     every 1024 losses): an array that a layer gave out holds other numbers after the next step. The loss is the
     caller's to keep. On a GPU nothing is read back and nothing waited for, and the second step with an x of some shape
-    is recorded as a CUDA graph, which every later one replays.
+    is recorded as a CUDA graph, which every later one replays. On a CPU with more than one thread, a second process
+    helps to compile the first step with an x of some shape, and ends with it.
 
     deterministic: the same bits in every run on a GPU, too; it is set in every layer of the model. graph=False: launch
     every kernel of every step, for layers of one's own that allocate or read back, and to look for a fault.
@@ -67,6 +69,7 @@ class TrainStep:
                 if isinstance(layer, Joined):
                     layer.zeroed = all(map(optimizer.owns, layer.parameters()))
         self._routines: dict[Any, Routine] = {}
+        self._shapes: set[tuple[int, ...]] = set()  # of images that there was a step with
         self._progress = Progress(optimizer.parameters[0].data)
         self._calls = NumberedCalls(optimizer.parameters[0].data) if self._graph else None
         self._losses: Array | None = None
@@ -123,7 +126,7 @@ class TrainStep:
     def _compute(self, x: Array, target: Array, images: int) -> Array:
         if self._clears:
             self.optimizer.clear_gradients()
-        with nullcontext() if self._calls is None else self._calls.counted():
+        with nullcontext() if self._calls is None else self._calls.counted(), self._compiled_ahead(x, target):
             loss = self.criterion(self._joined.forward(x), target)
             self._joined.backward(self.criterion.backward(), needs_input_gradient=False)
             if loss.shape == ():
@@ -133,6 +136,12 @@ class TrainStep:
                 if self._calls is not None:
                     self._calls.count()
         return loss
+
+    def _compiled_ahead(self, x: Array, target: Array) -> AbstractContextManager[None]:
+        if self._device != "cpu" or x.shape in self._shapes:
+            return nullcontext()
+        self._shapes.add(x.shape)
+        return compiled_ahead(self._joined, self.criterion, x, target)
 
     def _kept(self, loss: Array) -> Array:
         """A copy of the loss that no later step writes to."""

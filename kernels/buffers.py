@@ -22,13 +22,13 @@ from cnn.kernels.dispatch import check_shape, check_written
 LINE = 64
 LEAST_ALIGNED = 2**14
 
-_arena: ContextVar[Arena | None] = ContextVar("cnn.kernels.arena", default=None)
+_arena: ContextVar[Arena | _Zeros | None] = ContextVar("cnn.kernels.arena", default=None)
 
 
 def empty(shape: tuple[int, ...] | int, dtype: Any, like: Any = None) -> Any:
     """An uninitialised C-contiguous array: of CuPy where `like` is one of CuPy's, else of NumPy.
 
-    Inside `Arena.reused` it is one of the arena's, in this thread.
+    Inside `Arena.reused` it is one of the arena's, in this thread. Inside `zeroed` it is zeros.
     """
     arena = _arena.get()
     return allocate(shape, dtype, like) if arena is None else arena.next(shape, dtype, like)
@@ -47,6 +47,24 @@ def allocate(shape: tuple[int, ...] | int, dtype: Any, like: Any = None) -> Any:
     memory = np.empty(array.size + LINE // array.itemsize, dtype)
     # Through a memoryview, so that views of the result refer to it and not to `memory`: `Arena` counts who does.
     return np.ndarray(array.shape, array.dtype, memory.data, -memory.ctypes.data % LINE)
+
+
+@contextmanager
+def zeroed() -> Iterator[None]:
+    """For work whose results nobody computes: numbers that are looked at, such as positions, are still some that exist.
+
+    Arrays are NumPy's, of pages that stay unused until they are written to.
+    """
+    token = _arena.set(_Zeros())
+    try:
+        yield
+    finally:
+        _arena.reset(token)
+
+
+class _Zeros:
+    def next(self, shape: tuple[int, ...] | int, dtype: Any, _like: Any) -> Any:
+        return np.zeros(shape, dtype)
 
 
 class Arena:

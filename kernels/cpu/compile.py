@@ -8,17 +8,24 @@ with them.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
 from numba.core import event
+from numba.core.dispatcher import Dispatcher
+
+from cnn.kernels.cpu.cache import SharedCache
 
 
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    decorator: Callable[[Callable[..., Any]], Any] = numba.njit(
-        cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options
-    )
+    def decorator(function: Callable[..., Any]) -> Any:
+        compiled = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, **options)(function)
+        if isinstance(compiled, Dispatcher):  # it is the function itself where Numba is told to compile nothing
+            compiled._cache = SharedCache(function)  # type: ignore[attr-defined]
+        return compiled
+
     return decorator
 
 
@@ -54,6 +61,29 @@ class _Uncollected(event.Listener):
             self._depth -= 1
             if self._depth == 0 and self._was_enabled:
                 gc.enable()
+
+
+@contextmanager
+def before_first(begin: Callable[[str], None]) -> Iterator[None]:
+    """Call begin(folder) when the first function of this backend has to be compiled: the cache has its code not yet.
+
+    folder: where it will be kept.
+    """
+    with event.install_listener("numba:compile", _First(begin)):
+        yield
+
+
+class _First(event.Listener):
+    def __init__(self, begin: Callable[[str], None]) -> None:
+        self._begin: Callable[[str], None] | None = begin
+
+    def on_start(self, event: event.Event) -> None:
+        if self._begin is not None and _is_ours(event):
+            begin, self._begin = self._begin, None
+            begin(event.data["dispatcher"].stats.cache_path)
+
+    def on_end(self, event: event.Event) -> None:
+        pass
 
 
 def _is_ours(compiling: event.Event) -> bool:

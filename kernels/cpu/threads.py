@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -48,7 +49,35 @@ def share_signalled(work: _SignalledWork, total: int, least: int = 1) -> None:
     _share(work, total, least, signalled=True)
 
 
+@contextmanager
+def rehearsed(*, compiled: bool) -> Iterator[None]:
+    """In this process nothing is shared meanwhile, nor computed. compiled: what would compute is called for no part.
+
+    So Numba compiles it for these arrays; what they hold means nothing.
+    """
+    global _rehearsal
+    _rehearsal = _call_for_nothing if compiled else _leave_out
+    try:
+        yield
+    finally:
+        _rehearsal = None
+
+
+def _call_for_nothing(work: _SignalledWork) -> None:
+    work(signals.NOBODY, 0, 0)
+
+
+def _leave_out(work: _SignalledWork) -> None:
+    pass
+
+
+_rehearsal: Callable[[_SignalledWork], None] | None = None
+
+
 def _share(work: _SignalledWork, total: int, least: int, signalled: bool) -> None:
+    if _rehearsal is not None:
+        _rehearsal(work)
+        return
     parts = min(get_num_threads(), total // max(least, 1), MOST_THREADS)
     pool = _pool
     if parts <= 1 or not pool.free.acquire(blocking=False):  # another thread has the workers

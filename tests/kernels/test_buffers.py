@@ -140,3 +140,15 @@ def test_results_in_used_memory_are_those_in_fresh_memory() -> None:
             y = kernels.conv_forward(x, w, padding=1)
             np.testing.assert_array_equal(y, expected)
             y.fill(np.nan)  # what the next round finds there
+
+
+def test_memory_of_work_that_computes_nothing() -> None:
+    arena = Arena()
+    with arena.reused():
+        with buffers.zeroed():
+            arrays = [buffers.empty((2, 3), np.float32), buffers.empty(2**15, np.int32)]
+        assert not any(array.any() for array in arrays)
+        assert [(array.shape, array.dtype.name) for array in arrays] == [((2, 3), "float32"), ((2**15,), "int32")]
+        again = buffers.empty((2, 3), np.float32)
+    with arena.reused():
+        assert buffers.empty((2, 3), np.float32) is again

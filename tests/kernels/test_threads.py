@@ -57,6 +57,26 @@ def test_parts_run_side_by_side(number: int) -> None:
     assert len(set(names)) == number
 
 
+@pytest.mark.usefixtures("number")
+def test_a_rehearsal_computes_nothing() -> None:
+    values, parts = np.zeros(5, np.int64), []
+
+    def work(words: Array, first: int, last: int) -> None:
+        parts.append((len(words), first, last))
+        count(words, values, first, last)
+
+    with threads.rehearsed(compiled=True):
+        threads.share_signalled(work, 5)
+        threads.share(lambda first, last: parts.append((first, last)), 5)
+    assert parts == [(0, 0, 0), (0, 0)]
+    with threads.rehearsed(compiled=False):
+        threads.share_signalled(work, 5)
+    assert len(parts) == 2
+    assert not values.any()
+    threads.share_signalled(work, 5)
+    assert (values == 1).all()
+
+
 def test_no_part_is_smaller_than_the_least(number: int) -> None:
     sizes: list[int] = []
     threads.share(lambda first, last: sizes.append(last - first), 10, least=4)
