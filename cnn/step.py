@@ -36,7 +36,7 @@ class TrainStep:
     every 1024 losses): an array that a layer gave out holds other numbers after the next step. The loss is the
     caller's to keep. On a GPU nothing is read back and nothing waited for, and the second step with an x of some shape
     is recorded as a CUDA graph, which every later one replays. On a CPU with more than one thread, a second process
-    helps to compile the first step with an x of some shape, and ends with it.
+    of some 250 MB helps to compile the first step with an x of some shape, and ends with it.
 
     deterministic: the same bits in every run on a GPU, too; it is set in every layer of the model. graph=False: launch
     every kernel of every step, for layers of one's own that allocate or read back, and to look for a fault.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from numba.core.caching import FunctionCache
@@ -45,7 +45,8 @@ def locked(folder: str, shared: bool = False) -> Iterator[None]:
     file = _open(folder) if LOCKS else None
     try:
         if file is not None:
-            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            with suppress(OSError):  # some network file systems cannot
+                fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         if file is not None:

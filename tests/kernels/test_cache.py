@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,17 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with cache.locked(str(tmp_path / "file")):
         assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_where_nothing_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_file: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    reached = False
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with cache.locked(str(tmp_path)):
+        reached = True
+    assert reached
 
 
 def test_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
