@@ -68,11 +68,14 @@ def _is_plain(model: Layer, criterion: Loss) -> bool:
 
 
 def _start(work: Any) -> subprocess.Popen[bytes] | None:
-    message = io.BytesIO()
-    pickle.dump(sys.path, message)
-    _Emptied(message).dump(work)
     # A program with Python in it is no interpreter that could run another.
     if not sys.executable or getattr(sys, "frozen", False):
+        return None
+    message = io.BytesIO()
+    try:
+        pickle.dump(sys.path, message)
+        _Emptied(message).dump(work)
+    except Exception:  # whatever is kept as an attribute of a layer, and cannot be sent
         return None
     try:
         process = subprocess.Popen(

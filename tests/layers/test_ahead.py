@@ -156,6 +156,14 @@ def test_alone_without_an_interpreter(monkeypatch: pytest.MonkeyPatch, name: str
     assert ahead._start(None) is None
 
 
+def test_what_cannot_be_sent() -> None:
+    model = network()
+    model.of_ones_own = lambda: None  # type: ignore[attr-defined]
+    with first_step(model):
+        compile_something()
+    assert ahead._start(model) is None
+
+
 def test_a_process_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_arguments: Any, **_options: Any) -> None:
         raise BlockingIOError
