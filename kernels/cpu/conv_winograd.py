@@ -98,9 +98,9 @@ def kernel_gradient(
         )
 
     share_signalled(work, parts)
-    sizes, flat = (source.channels, source.width), out.reshape(-1)
+    sizes, weights = (source.channels, source.width), out.reshape(-1)
     share_signalled(
-        lambda words, first, last: finish(words, sums, parts, s_step, *sizes, first, last, geometry.flipped, flat),
+        lambda words, first, last: finish(words, sums, parts, s_step, *sizes, first, last, geometry.flipped, weights),
         geometry.filters,
     )
     if grad_bias is not None:
