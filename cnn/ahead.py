@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import io
 import pickle
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +22,9 @@ from cnn.kernels.buffers import zeroed
 from cnn.kernels.threads import get_num_threads
 from cnn.layers.layer import Layer
 from cnn.loss import Loss
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 PROGRAM = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import cnn.ahead; cnn.ahead.rehearse()"
 
@@ -67,7 +69,9 @@ def _is_plain(model: Layer, criterion: Loss) -> bool:
     return all(type(part).__module__.startswith("cnn.") for part in (*model.modules(), criterion))
 
 
-def _start(work: Any) -> subprocess.Popen[bytes] | None:
+def _start(work: Any) -> Popen[bytes] | None:
+    import subprocess  # late: it would be a seventh of what `import cnn` takes after NumPy
+
     # A program with Python in it is no interpreter that could run another.
     if not sys.executable or getattr(sys, "frozen", False):
         return None
@@ -95,7 +99,7 @@ def _start(work: Any) -> subprocess.Popen[bytes] | None:
     return process
 
 
-def _end(process: subprocess.Popen[bytes], folder: str) -> None:
+def _end(process: Popen[bytes], folder: str) -> None:
     from cnn.kernels.cpu.cache import locked
 
     with locked(folder):  # it is not writing to the cache

@@ -57,7 +57,7 @@ def test_what_comes_too_late_is_left_out_and_told(report: Report, monkeypatch: p
     now = iter([report.start + seconds for seconds in (1, 9, 11)])
     monkeypatch.setattr(gpu_check, "monotonic", lambda: next(now))
     assert list(report.before(10, "abc", str.upper)) == ["a", "b"]
-    assert verdict(report)[-1] == ("LEFT OUT for want of time: C. A second run has more: its kernels are compiled.")
+    assert verdict(report)[-1] == "LEFT OUT for want of time: C. A second run has more: its kernels are compiled."
 
 
 def test_a_stage_that_breaks_off_is_a_finding(

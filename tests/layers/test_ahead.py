@@ -21,9 +21,10 @@ from cnn import ahead
 from cnn.kernels.cpu import cache
 from cnn.kernels.cpu.compile import jit
 from cnn.kernels.cpu.conv_plan import pick
+from cnn.kernels.suites import SUITES
 from cnn.kernels.threads import get_num_threads, set_num_threads
 from cnn.layers.joined import join
-from cnn.models import MODELS, build
+from cnn.models import MODELS
 
 pytestmark = pytest.mark.skipif(not cache.LOCKS, reason="a cache that cannot be locked is not shared (Windows)")
 
@@ -204,9 +205,8 @@ def test_what_the_other_process_does(monkeypatch: pytest.MonkeyPatch, name: str)
         model, criterion, target = odd_ones(), cnn.MSELoss(), rng.random((3, 3), np.float32)
         x = rng.random((3, 2, 12), np.float32)
     else:
-        shape = (1, 28, 28) if name in ("lenet5", "mnist-cnn") else (3, 32, 32)
-        model, criterion, target = build(name, shape, 10), cnn.CrossEntropyLoss(), rng.integers(0, 10, 2)
-        x = rng.random((2, *shape), np.float32)
+        model, criterion, target = MODELS[name](), cnn.CrossEntropyLoss(), rng.integers(0, 10, 2)
+        x = rng.random((2, *SUITES[name].image), np.float32)
     calls = []
     forward, backward = cnn.Sequential.forward, cnn.Sequential.backward
     monkeypatch.setattr(cnn.Sequential, "forward", lambda *of: calls.append("forward") or forward(*of))
@@ -291,10 +291,8 @@ def run(how: str, folder: Path) -> tuple[set[str], str]:
 
 def test_the_way_back_is_compiled_by_the_other(tmp_path: Path) -> None:
     alone, losses = run("alone", tmp_path / "alone")
-    back, forward = (
-        {"linear _backward", "conv_channels add_parts"},
-        {"linear _forward", "conv_channels correlate_images"},
-    )
+    forward = {"linear _forward", "conv_channels correlate_images"}
+    back = {"linear _backward", "conv_channels add_parts"}
     assert back | forward <= alone
     # The other process is done before this one has compiled its first function.
     together, losses_together = run("one after the other", tmp_path / "together")
